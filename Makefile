@@ -1,0 +1,35 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEEDS ?= 1
+JOBS ?= 2
+
+.PHONY: install demo demo-small test lint bench clean-venv
+
+install: $(VENV)/.installed
+
+# the stamp is made last, so that an interrupted installation is taken up again
+$(VENV)/.installed: setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[test]"
+	touch $@
+
+# the whole DPSPG leave-one-domain-out protocol on the embedded world, ending in a table
+demo: install
+	SEEDS="$(SEEDS)" JOBS=$(JOBS) bash scripts/dpspg/main.sh mini
+
+# the same at its smallest: one epoch of everything
+demo-small: install
+	SEEDS=1 JOBS=$(JOBS) bash scripts/dpspg/main.sh mini OPTIM.MAX_EPOCH 1 TRAINER.DPSPG.LABELS.MAX_EPOCH 1
+
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+lint: install
+	$(BIN)/ruff check .
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+clean-venv:
+	rm -rf $(VENV)

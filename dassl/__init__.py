@@ -1,0 +1,6 @@
+"""Dassl's public API (Dassl.pytorch 0.6.3) implemented for current PyTorch.
+
+Trainer and dataset files written for upstream Dassl import the same names from the same module paths.
+"""
+
+__version__ = "0.6.3"

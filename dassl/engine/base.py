@@ -1,0 +1,219 @@
+"""The part of a trainer that every kind shares: checkpoints, the epoch loop and its hooks."""
+
+import os
+from typing import Any
+
+import torch
+
+from ..utils.errors import UserError
+from ..utils.tools import atomic_path
+from ..utils.torchtools import BEST, find_checkpoints, load_checkpoint, save_checkpoint
+from .models import ModelBook
+from .state import LAST, newest_state, rng_state, set_rng_state
+
+__all__ = ["TrainerBase"]
+
+
+class TrainerBase(ModelBook):
+    """Base of all trainers.
+
+    Attributes:
+        history: one dict per finished epoch: ``epoch`` (from 1), ``lr``, the averages of what ``forward_backward``
+            returned, and ``<split>_accuracy`` for each evaluation made during the epoch.
+        best_result: best validation accuracy so far, in percent.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writer = None
+        self._epoch_record: dict[str, Any] | None = None  # the running epoch's entry in history
+        self._resumed_rng: dict[str, Any] | None = None
+        self.history: list[dict[str, Any]] = []
+        self.best_result = float("-inf")
+
+    # Saving and loading
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a subclass must keep besides models and optimizers to resume exactly: tensors and plain values."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`extra_state` returned."""
+
+    def _trainer_state(self, epoch: int) -> dict[str, Any]:
+        scaler = getattr(self, "scaler", None)
+        return {
+            "epoch": epoch + 1,
+            "rng": rng_state(),
+            "history": self.history,
+            "best_result": float(self.best_result),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "extra": self.extra_state(),
+        }
+
+    def _model_state(self, name: str) -> dict[str, Any]:
+        optim, sched = self._optims[name], self._scheds[name]
+        return {
+            "state_dict": self._models[name].state_dict(),
+            "optimizer": None if optim is None else optim.state_dict(),
+            "scheduler": None if sched is None else sched.state_dict(),
+        }
+
+    def save_model(self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None,
+                   model_name: str = "") -> None:
+        """Save every model to ``<directory>/<name>/<model_name or model.pth.tar-(epoch + 1)>``."""
+        trainer_state = self._trainer_state(epoch)
+        for name in self.get_model_names():
+            payload = {
+                **self._model_state(name),
+                "epoch": epoch + 1,
+                "val_result": None if val_result is None else float(val_result),
+                "trainer_state": trainer_state,
+            }
+            save_checkpoint(payload, os.path.join(directory, name), is_best=is_best, model_name=model_name)
+
+    def save_last_state(self, directory: str) -> None:
+        """Replace ``<directory>/last.pth.tar`` by the state after the current epoch, in one step."""
+        models = {name: self._model_state(name) for name in self.get_model_names()}
+        state = {"epoch": self.epoch + 1, "models": models, "trainer_state": self._trainer_state(self.epoch)}
+        with atomic_path(os.path.join(directory, LAST)) as temporary:
+            torch.save(state, temporary)
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Load the newest complete state in ``directory`` and return the number of epochs done (0: none found).
+
+        Raises:
+            UserError: unreadable or foreign files, or models at different epochs.
+        """
+        state = newest_state(directory, self.get_model_names())
+        if state is None:
+            print("No checkpoint found, train from scratch")
+            return 0
+        print(f"Found checkpoint at {directory} (will resume training after epoch {state['epoch']})")
+        for name, saved in state["models"].items():
+            parts = {"state_dict": self._models, "optimizer": self._optims, "scheduler": self._scheds}
+            for part, targets in parts.items():
+                if targets[name] is not None and saved.get(part) is not None:
+                    _load_part(targets[name], saved[part], f"{part} of model {name!r}", state["source"])
+        if state["trainer_state"] is None:
+            print("The checkpoint has no state of the random generators: training goes on, but not bit for bit")
+        else:
+            self._load_trainer_state(state["trainer_state"])
+        return state["epoch"]
+
+    def _load_trainer_state(self, state: dict[str, Any]) -> None:
+        self.history = list(state["history"])
+        self.best_result = state["best_result"]
+        self._resumed_rng = state["rng"]
+        if state["scaler"] is not None and getattr(self, "scaler", None) is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        self.load_extra_state(state["extra"])
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load every model's weights: those of ``epoch``, or of the best epoch when it is None.
+
+        Raises:
+            UserError: a missing, unreadable or unfitting checkpoint.
+        """
+        if not directory:
+            print("Note that load_model() is skipped as no pretrained model is given "
+                  "(ignore this if it's done on purpose)")
+            return
+        for name in self.get_model_names():
+            folder = os.path.join(directory, name)
+            path = os.path.join(folder, BEST if epoch is None else f"model.pth.tar-{epoch}")
+            if not os.path.isfile(path):
+                epochs = ", ".join(map(str, find_checkpoints(folder))) or "none"
+                raise UserError(f"no model at {path} (numbered epochs there: {epochs})")
+            checkpoint = load_checkpoint(path)
+            _load_part(self._models[name], checkpoint["state_dict"], f"model {name!r}", path)
+            print(f"Load {path} to {name} (epoch={checkpoint.get('epoch')}, val_result={checkpoint.get('val_result')})")
+
+    # Tensorboard
+
+    def init_writer(self, log_dir: str) -> None:
+        """Open the tensorboard writer, once."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+            print(f"Initialize tensorboard (log_dir={log_dir})")
+            self._writer = SummaryWriter(log_dir=log_dir)
+
+    def close_writer(self) -> None:
+        """Close the tensorboard writer, if open."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
+        """Write one value to tensorboard; without a writer, nothing happens."""
+        if self._writer is not None:
+            self._writer.add_scalar(tag, scalar_value, global_step)
+
+    # The loop
+
+    def train(self, start_epoch: int, max_epoch: int) -> None:
+        """Run the epochs ``start_epoch`` (or where a resumed run stopped) to ``max_epoch`` and every hook."""
+        self.start_epoch = start_epoch
+        self.max_epoch = max_epoch
+        self.before_train()
+        if self._resumed_rng is not None:  # after before_train(), which may draw numbers of its own
+            set_rng_state(self._resumed_rng)
+            self._resumed_rng = None
+        for epoch in range(self.start_epoch, self.max_epoch):
+            self.epoch = epoch
+            self._epoch_record = {"epoch": epoch + 1}
+            self.history.append(self._epoch_record)
+            self.before_epoch()
+            self.run_epoch()
+            self.after_epoch()
+            self._epoch_record = None
+            self.finish_epoch()
+        self.after_train()
+
+    def before_train(self) -> None:
+        """Hook before the first epoch."""
+
+    def after_train(self) -> None:
+        """Hook after the last epoch."""
+
+    def before_epoch(self) -> None:
+        """Hook before each epoch."""
+
+    def after_epoch(self) -> None:
+        """Hook after each epoch."""
+
+    def finish_epoch(self) -> None:
+        """Called when an epoch and its hooks are over; here the rolling state is written."""
+
+    def run_epoch(self) -> None:
+        """Train one epoch."""
+        raise NotImplementedError
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate."""
+        raise NotImplementedError
+
+    def parse_batch_train(self, batch: dict) -> Any:
+        """Take apart a training batch."""
+        raise NotImplementedError
+
+    def parse_batch_test(self, batch: dict) -> Any:
+        """Take apart a test batch."""
+        raise NotImplementedError
+
+    def forward_backward(self, batch: Any) -> dict[str, float] | None:
+        """One step; returns what to log."""
+        raise NotImplementedError
+
+    def model_inference(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - upstream's name
+        """Scores of a batch of images."""
+        raise NotImplementedError
+
+
+def _load_part(target: Any, state: dict[str, Any], what: str, source: str) -> None:
+    try:
+        target.load_state_dict(state)
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{source} does not fit the {what}: {reason}") from None

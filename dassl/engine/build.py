@@ -1,0 +1,27 @@
+"""Trainers by name."""
+
+from typing import Any
+
+from yacs.config import CfgNode
+
+from ..utils.errors import UserError
+from ..utils.registry import Registry
+
+__all__ = ["TRAINER_REGISTRY", "build_trainer"]
+
+TRAINER_REGISTRY = Registry("TRAINER")
+
+
+def build_trainer(cfg: CfgNode) -> Any:
+    """Build the trainer called ``cfg.TRAINER.NAME``.
+
+    Raises:
+        UserError: no name given, or nothing registered under it.
+    """
+    if not cfg.TRAINER.NAME:
+        raise UserError("TRAINER.NAME is empty: give --trainer "
+                        f"(known: {', '.join(TRAINER_REGISTRY.registered_names())})")
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if cfg.VERBOSE:
+        print(f"Loading trainer: {cfg.TRAINER.NAME}")
+    return trainer(cfg)

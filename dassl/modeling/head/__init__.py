@@ -1,0 +1,6 @@
+"""Heads: features to features."""
+
+from .build import HEAD_REGISTRY, build_head
+from .mlp import MLP
+
+__all__ = ["HEAD_REGISTRY", "MLP", "build_head"]

@@ -1,0 +1,37 @@
+"""The one exception a user is meant to read, and the hint that goes with a misspelt name."""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["NonFiniteLossError", "UserError", "get_most_similar_str_to_a_from_b", "suggest"]
+
+
+class UserError(Exception):
+    """A mistake in what the user gave: configuration, files, names. Its text is one line.
+
+    A data-loading worker sends an exception home as text, wrapped in its traceback; such a text is reduced to the
+    line that was raised, so that the message reads the same with and without workers.
+    """
+
+    def __init__(self, message: str) -> None:
+        text = str(message)
+        if text.startswith("Caught UserError in"):
+            text = text.strip().splitlines()[-1].split("UserError: ", 1)[-1]
+        super().__init__(text)
+
+
+class NonFiniteLossError(UserError, FloatingPointError):
+    """The training loss is infinite or NaN."""
+
+
+def get_most_similar_str_to_a_from_b(a: object, b: Iterable[str]) -> str | None:
+    """Return the string of ``b`` nearest to ``a``, whatever its case, or None when none is near."""
+    by_lower = {str(candidate).lower(): str(candidate) for candidate in b}
+    near = difflib.get_close_matches(str(a).lower(), list(by_lower), n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else None
+
+
+def suggest(name: object, allowed: Iterable[str]) -> str:
+    """Return ``; did you mean 'X'?`` for the nearest allowed name, or an empty string when none is near."""
+    near = get_most_similar_str_to_a_from_b(name, allowed)
+    return "" if near is None else f"; did you mean {near!r}?"

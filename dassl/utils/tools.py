@@ -1,0 +1,144 @@
+"""Small helpers: files, JSON, images, seeds, environment."""
+
+import contextlib
+import json
+import os
+import platform
+import random
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+import torchvision
+from PIL import Image
+
+from .errors import UserError, suggest
+
+__all__ = [
+    "atomic_path", "check_availability", "check_isfile", "collect_env_info", "listdir_nohidden", "mkdir_if_missing",
+    "read_image", "read_json", "set_deterministic", "set_random_seed", "tolist_if_not", "write_json",
+]
+
+
+def mkdir_if_missing(dirname: str | os.PathLike) -> None:
+    """Create a folder and its parents; an existing folder is fine."""
+    os.makedirs(dirname, exist_ok=True)
+
+
+def check_isfile(fpath: str | os.PathLike) -> bool:
+    """Tell whether ``fpath`` is a file, with a warning when it is not."""
+    found = os.path.isfile(fpath)
+    if not found:
+        warnings.warn(f'No file found at "{fpath}"', stacklevel=2)
+    return found
+
+
+def listdir_nohidden(path: str | os.PathLike, sort: bool = False) -> list[str]:
+    """Names in a folder that do not start with a dot; ``sort`` puts them in order."""
+    items = [name for name in os.listdir(path) if not name.startswith(".")]
+    return sorted(items) if sort else items
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` (same suffix) and rename it over ``path`` when the block succeeds.
+
+    A reader never sees a half-written file; on an exception the temporary file is removed.
+    """
+    path = Path(path)
+    mkdir_if_missing(path.parent)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(fpath: str | os.PathLike) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        with open(fpath, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        raise UserError(f"no such JSON file: {fpath}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"not valid JSON: {fpath} ({error})") from None
+
+
+def write_json(obj: Any, fpath: str | os.PathLike) -> None:
+    """Write JSON (indented by four) so that the file is either the old or the new one, never a part."""
+    with atomic_path(fpath) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(obj, file, indent=4, separators=(",", ": "))
+
+
+def read_image(path: str | os.PathLike) -> Image.Image:
+    """Read an image as RGB.
+
+    Raises:
+        UserError: the file is missing, empty, cut off or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise UserError(f"no such image: {path}") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        size = f"{os.path.getsize(path)} bytes" if os.path.isfile(path) else "not a file"
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot read image {path} ({size}): {reason}; replace or remove the file") from None
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed ``random``, numpy and torch (every device). 0 is a seed like any other."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.cuda.manual_seed_all(seed)
+
+
+def set_deterministic(deterministic: bool) -> None:
+    """Choose between reproducible kernels and cuDNN's search for the fastest ones."""
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
+def collect_env_info() -> str:
+    """Versions and devices, one per line."""
+    lines = [
+        f"Python: {sys.version.split()[0]} ({platform.platform()})",
+        f"PyTorch: {torch.__version__} (CUDA {torch.version.cuda}, {torch.get_num_threads()} CPU threads)",
+        f"torchvision: {torchvision.__version__}",
+        f"numpy: {np.__version__}",
+        f"Pillow: {PIL.__version__}",
+    ]
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    lines += [f"GPU {i}: {torch.cuda.get_device_name(i)}" for i in devices] or ["GPU: none"]
+    return "\n".join(lines)
+
+
+def check_availability(requested: str, available: Iterable[str]) -> None:
+    """Check that ``requested`` is one of ``available``.
+
+    Raises:
+        UserError: it is not; the nearest name is suggested.
+    """
+    available = list(available)
+    if requested not in available:
+        raise UserError(f"{requested!r} is not available{suggest(requested, available)} "
+                        f"(allowed: {', '.join(map(str, available))})")
+
+
+def tolist_if_not(x: Any) -> list:
+    """Wrap anything but a list into a list."""
+    return x if isinstance(x, list) else [x]

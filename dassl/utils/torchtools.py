@@ -1,0 +1,219 @@
+"""Checkpoints and parameters."""
+
+import os
+import pickle
+import re
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import legacy
+from .errors import UserError
+from .tools import atomic_path
+
+__all__ = [
+    "count_num_param", "find_checkpoints", "init_network_weights", "load_checkpoint", "load_pretrained_weights",
+    "load_state", "open_all_layers", "open_specified_layers", "resume_from_checkpoint", "save_checkpoint",
+]
+
+POINTER = "checkpoint"
+BEST = "model-best.pth.tar"
+_NUMBERED = re.compile(r"model\.pth\.tar-(\d+)")
+
+
+def save_checkpoint(
+    state: dict[str, Any],
+    save_dir: str,
+    is_best: bool = False,
+    remove_module_from_keys: bool = True,
+    model_name: str = "",
+) -> None:
+    """Write a checkpoint, and the text file ``checkpoint`` that names the last numbered one.
+
+    Args:
+        state: upstream's keys ``state_dict``, ``epoch`` (from 1), ``optimizer``, ``scheduler``, ``val_result``.
+        save_dir: folder of one model.
+        is_best: also keep it as ``model-best.pth.tar``.
+        remove_module_from_keys: drop DataParallel's prefix ``module.``.
+        model_name: file name; empty is ``model.pth.tar-<epoch>``.
+    """
+    if remove_module_from_keys:
+        weights = OrderedDict((k.removeprefix("module."), v) for k, v in state["state_dict"].items())
+        state = {**state, "state_dict": weights}
+    name = model_name or f"model.pth.tar-{state['epoch']}"
+    fpath = os.path.join(save_dir, name)
+    with atomic_path(fpath) as temporary:
+        torch.save(state, temporary)
+    print(f"Checkpoint saved to {fpath}")
+    if name != BEST:  # the pointer is for resuming, and the best epoch is not where training stopped
+        with atomic_path(os.path.join(save_dir, POINTER)) as temporary:
+            temporary.write_text(f"{name}\n", encoding="utf-8")
+    if is_best and name != BEST:
+        best = os.path.join(save_dir, BEST)
+        with atomic_path(best) as temporary:
+            shutil.copy(fpath, temporary)
+        print(f'Best checkpoint saved to "{best}"')
+
+
+def load_checkpoint(fpath: str | os.PathLike) -> dict[str, Any]:
+    """Read a checkpoint of ours or of upstream's onto the CPU, running no code from it.
+
+    Raises:
+        UserError: missing, cut off, or not a dict with a ``state_dict``.
+    """
+    checkpoint = _load_torch_file(fpath)
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise UserError(f"{fpath} is no checkpoint of a trainer: expected a dict with the key 'state_dict'")
+    return checkpoint
+
+
+def _load_torch_file(fpath: str | os.PathLike) -> Any:
+    if fpath is None:
+        raise UserError("no checkpoint path was given")
+    if not os.path.isfile(fpath):
+        raise UserError(f'no checkpoint at "{fpath}"')
+    if os.path.getsize(fpath) == 0:
+        raise UserError(f"checkpoint {fpath} is empty (0 bytes): expected a file written by torch.save")
+    try:
+        try:
+            return torch.load(fpath, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # an object of a class that only the restricted reader lets pass, inert
+            return legacy.load_torch(fpath)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"checkpoint {fpath} is cut off or was not written by torch.save: {reason}") from None
+
+
+def load_state(fpath: str | os.PathLike, keys: Iterable[str]) -> dict[str, Any]:
+    """Read a rolling training state and check that it has ``keys``.
+
+    Raises:
+        UserError: missing, cut off, or something else.
+    """
+    state = _load_torch_file(fpath)
+    absent = [k for k in keys if not isinstance(state, dict) or k not in state]
+    if absent:
+        raise UserError(f"{fpath} is no training state: expected a dict with the key {absent[0]!r}")
+    return state
+
+
+def find_checkpoints(folder: str) -> dict[int, str]:
+    """Return epoch -> path of the numbered checkpoints in a model's folder, ascending."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = [(int(m[1]), os.path.join(folder, m[0])) for m in map(_NUMBERED.fullmatch, names) if m]
+    return dict(sorted(found))
+
+
+def resume_from_checkpoint(
+    fdir: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+) -> int:
+    """Load the checkpoint that ``<fdir>/checkpoint`` names and return its epoch.
+
+    Raises:
+        UserError: no pointer file, or its checkpoint is missing or unreadable.
+    """
+    pointer = os.path.join(fdir, POINTER)
+    if not os.path.isfile(pointer):
+        raise UserError(f'no file named "{POINTER}" in {fdir}, so there is nothing to resume from')
+    with open(pointer, encoding="utf-8") as file:
+        fpath = os.path.join(fdir, file.readline().strip())
+    checkpoint = load_checkpoint(fpath)
+    print(f'Loading checkpoint from "{fpath}"')
+    model.load_state_dict(checkpoint["state_dict"])
+    if optimizer is not None and checkpoint.get("optimizer") is not None:
+        optimizer.load_state_dict(checkpoint["optimizer"])
+    if scheduler is not None and checkpoint.get("scheduler") is not None:
+        scheduler.load_state_dict(checkpoint["scheduler"])
+    print(f"Previous epoch: {checkpoint['epoch']}")
+    return checkpoint["epoch"]
+
+
+def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
+    """Load every tensor of a file whose name and shape ``model`` has; the others are named in a line.
+
+    Raises:
+        UserError: the file is unreadable, or nothing in it fits.
+    """
+    content = _load_torch_file(weight_path)
+    weights = content.get("state_dict", content) if isinstance(content, dict) else {}
+    own = model.state_dict()
+    matched, left = {}, []
+    for key, value in weights.items():
+        key = key.removeprefix("module.")
+        if key in own and isinstance(value, torch.Tensor) and own[key].shape == value.shape:
+            matched[key] = value
+        else:
+            left.append(key)
+    if not matched:
+        raise UserError(f"no tensor in {weight_path} fits {type(model).__name__} by name and shape")
+    model.load_state_dict({**own, **matched})
+    print(f"Successfully loaded pretrained weights from {weight_path}")
+    if left:
+        print(f"Layers discarded because their name or shape does not fit: {left}")
+
+
+def open_all_layers(model: nn.Module) -> None:
+    """Make every parameter trainable and put the model in training mode."""
+    model.train()
+    model.requires_grad_(True)
+
+
+def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> None:
+    """Train only the named children; the others are frozen and put in evaluation mode.
+
+    Raises:
+        UserError: a name that is no child of ``model``.
+    """
+    wanted = [open_layers] if isinstance(open_layers, str) else open_layers
+    children = dict(model.named_children())
+    for name in wanted:
+        if name not in children:
+            raise UserError(f"{name!r} is no layer of {type(model).__name__} (layers: {', '.join(children)})")
+    for name, module in children.items():
+        module.train(name in wanted)
+        module.requires_grad_(name in wanted)
+
+
+def count_num_param(model: nn.Module | None = None, params: Iterable | None = None) -> int:
+    """Number of values in a model's parameters, or in ``params`` (tensors, or an optimizer's groups)."""
+    if model is not None:
+        return sum(p.numel() for p in model.parameters())
+    if params is None:
+        raise ValueError("count_num_param() needs a model or params")
+    tensors = [t for p in params for t in (p["params"] if isinstance(p, dict) else [p])]
+    return sum(t.numel() for t in tensors)
+
+
+_INITS = {
+    "normal": lambda w, gain: nn.init.normal_(w, 0.0, gain),
+    "xavier": lambda w, gain: nn.init.xavier_normal_(w, gain=gain),
+    "kaiming": lambda w, gain: nn.init.kaiming_normal_(w, a=0, mode="fan_in"),
+    "orthogonal": lambda w, gain: nn.init.orthogonal_(w, gain=gain),
+}
+
+
+def init_network_weights(model: nn.Module, init_type: str = "normal", gain: float = 0.02) -> None:
+    """Initialise linear and convolution weights by ``init_type``, biases to 0, normalisation layers to 1 and 0.
+
+    Raises:
+        UserError: an unknown ``init_type``.
+    """
+    if init_type not in _INITS:
+        raise UserError(f"init_type {init_type!r} is not one of {', '.join(_INITS)}")
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            _INITS[init_type](weight, gain)
+        elif isinstance(module, nn.modules.batchnorm._NormBase) and weight is not None:
+            nn.init.constant_(weight, 1.0)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.constant_(module.bias, 0.0)

@@ -1,0 +1,88 @@
+"""Few-shot sets: k images per class, drawn as upstream draws them and kept as JSON beside the images."""
+import random
+from pathlib import Path, PurePosixPath
+
+from dassl.data.datasets import DatasetBase, Datum
+from dassl.utils import load_pickle, read_json, write_json
+from dassl.utils.errors import UserError
+
+MAX_VAL_SHOTS = 4
+
+
+def fewshot_sets(dataset: DatasetBase, train: list[Datum], val: list[Datum], shots: int, seed: int, folder: Path,
+                 base: Path) -> tuple[list[Datum], list[Datum]]:
+    """`shots` images per class of `train` and min(shots, 4) of `val`.
+
+    The set is a function of (seed, train, val): Python's generator is seeded for the draw and put back afterwards, so
+    a run that finds the cached file goes on exactly like the one that wrote it.
+
+    Args:
+        dataset: Provides `generate_fewshot_dataset`, whose draws are upstream's.
+        seed: Run seed; a negative one draws from the current state.
+        folder: Where `shot_{shots}-seed_{seed}.json` (or upstream's `.pkl`) is or will be.
+        base: Folder to which the paths of the cached file are relative.
+
+    Raises:
+        UserError: A cached file is unreadable or names images that are in neither set.
+    """
+    path = folder / f"shot_{shots}-seed_{seed}.json"
+    for candidate, read in ((path, _read_json_cache), (path.with_suffix(".pkl"), _read_pickle_cache)):
+        if candidate.is_file():
+            print(f"Loading few-shot data from {candidate}")
+            sets = [_match(names, data, base, candidate)
+                    for names, data in zip(read(candidate), (train, val), strict=True)]
+            break
+    else:
+        candidate, sets = None, _draw(dataset, train, val, shots, seed)
+    if candidate != path:
+        _write(path, sets, base)
+    return sets[0], sets[1]
+
+
+def _draw(dataset: DatasetBase, train: list[Datum], val: list[Datum], shots: int, seed: int) -> list[list[Datum]]:
+    state = random.getstate()
+    if seed >= 0:
+        random.seed(seed)
+    sets = [dataset.generate_fewshot_dataset(data, num_shots=count) if data else []
+            for data, count in ((train, shots), (val, min(shots, MAX_VAL_SHOTS)))]
+    if seed >= 0:
+        random.setstate(state)
+    return sets
+
+
+def _write(path: Path, sets: list[list[Datum]], base: Path) -> None:
+    content = {part: [[Path(item.impath).relative_to(base).as_posix(), item.label, item.domain, item.classname]
+                      for item in data] for part, data in zip(("train", "val"), sets, strict=True)}
+    try:
+        write_json(content, str(path))
+    except OSError as error:
+        print(f"Few-shot data kept in memory: cannot write {path} ({error.strerror})")
+
+
+def _match(names: list[str], data: list[Datum], base: Path, path: Path) -> list[Datum]:
+    """The images of `data` whose path below `base` ends a cached path, in cached order."""
+    known = {Path(item.impath).relative_to(base).as_posix(): item for item in data}
+    found = []
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        key = next((end for end in ("/".join(parts[start:]) for start in range(len(parts))) if end in known), None)
+        if key is None:
+            raise UserError(f"{path} names {name}, which is not in the current split; delete this file to draw anew")
+        found.append(known[key])
+    return found
+
+
+def _read_json_cache(path: Path) -> list[list[str]]:
+    try:
+        content = read_json(str(path))
+        return [[entry[0] for entry in content[part]] for part in ("train", "val")]
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{path}: not a few-shot file with the keys train and val ({error!r})") from error
+
+
+def _read_pickle_cache(path: Path) -> list[list[str]]:
+    content = load_pickle(path, {("dassl.data.datasets.base_dataset", "Datum"): Datum})
+    try:
+        return [[item.impath for item in content[part]] for part in ("train", "val")]
+    except (KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{path}: not a few-shot file of Dassl ({error!r}); delete it to draw anew") from error

@@ -1,0 +1,1 @@
+"""The bases that trainers extend, and how a configuration becomes a run."""

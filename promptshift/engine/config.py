@@ -1,0 +1,162 @@
+"""From a command line to a configuration, with CoOp's flags and precedence.
+
+defaults -> --dataset-config-file -> --config-file -> named flags -> trailing KEY VALUE pairs.
+"""
+from __future__ import annotations
+
+import argparse
+import hashlib
+
+import yaml
+from yacs.config import CfgNode as CN
+
+from dassl.config import get_cfg_default, merge_file, merge_opts
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils.errors import UserError
+from promptshift.paths import load_plugins
+
+# what may differ between two runs of the same configuration: places, speed and talk
+_NOT_HASHED = ("OUTPUT_DIR", "RESUME", "DATASET.ROOT", "DATASET.DOWNLOAD", "DATALOADER.NUM_WORKERS", "USE_CUDA",
+               "VERBOSE", "TRAIN.PRINT_FREQ", "TEST.FEATURE_CACHE", "PROTOCOL", "MODEL.TEXT_CHUNK",
+               "TRAIN.CHECKPOINT_FREQ")
+
+# flags of CoOp, SPG and DPSPG that name one configuration key: flag -> key
+_KEY_FLAGS = {
+    "root": "DATASET.ROOT", "output-dir": "OUTPUT_DIR", "resume": "RESUME", "seed": "SEED", "trainer": "TRAINER.NAME",
+    "backbone": "MODEL.BACKBONE.NAME", "head": "MODEL.HEAD.NAME", "lr": "OPTIM.LR",
+    "weight_decay": "OPTIM.WEIGHT_DECAY", "warmup_epoch": "OPTIM.WARMUP_EPOCH", "alpha": "TRAINER.DPSPG.ALPHA",
+    "early_epoch": "TRAINER.DPSPG.EARLY", "late_epoch": "TRAINER.DPSPG.LATE",
+}
+_LIST_FLAGS = {"source-domains": "DATASET.SOURCE_DOMAINS", "target-domains": "DATASET.TARGET_DOMAINS",
+               "transforms": "INPUT.TRANSFORMS"}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise UserError(f"command line: {message}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of train.py."""
+    p = _Parser("train.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    for flag, key in _KEY_FLAGS.items():
+        p.add_argument(f"--{flag}", default=None, help=f"sets {key}")
+    for flag, key in _LIST_FLAGS.items():
+        p.add_argument(f"--{flag}", nargs="+", default=None, help=f"sets {key}")
+    p.add_argument("--dataset-config-file", default="", help="YAML of the dataset")
+    p.add_argument("--config-file", default="", help="YAML of the trainer")
+    p.add_argument("--eval-only", action="store_true", help="no training: load --model-dir and test")
+    p.add_argument("--model-dir", default="", help="a finished run's folder, for --eval-only")
+    p.add_argument("--load-epoch", type=int, default=None, help="which checkpoint of --model-dir (default: best)")
+    p.add_argument("--no-train", action="store_true", help="build everything, train nothing, test nothing")
+    p.add_argument("--gpu", default=None, help="which GPU to use, as CUDA_VISIBLE_DEVICES")
+    for flag in ("--tpt", "--save"):
+        p.add_argument(flag, action="store_true", help="accepted for older scripts, changes nothing")
+    p.add_argument("--n_classes", default=None, help="accepted for older scripts: classes are counted from the data")
+    p.add_argument("opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last word on any key")
+    return p
+
+
+def extend_cfg(cfg: CN) -> None:
+    """Adds the project's keys, then every registered trainer's own block (its DEFAULTS)."""
+    cfg.PROTOCOL = ""                        # recorded in result.json: which protocol asked for the run
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"    # all | base | new
+    cfg.DATASET.DOWNLOAD = True              # try to download what is missing
+    cfg.DATASET.FINGERPRINT = ""             # names the images a stage was made from
+    cfg.DATASET.VARIANT = ""                 # a dataset's other version (DomainNet: full)
+    cfg.MODEL.BACKBONE.PATH = ""             # local CLIP weights
+    cfg.MODEL.TEXT_CHUNK = 16384             # most text tokens that run at once (memory bound, changes no number)
+    cfg.TEST.FEATURE_CACHE = True            # keep frozen image features of test images on disk
+    cfg.TEST.EVAL_FREQ = 1                   # epochs between validations under best_val
+    cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # K > 0: train on K stored views of each image instead of fresh ones
+    for name in TRAINER_REGISTRY.registered_names():
+        trainer = TRAINER_REGISTRY.get(name)
+        if getattr(trainer, "BLOCK", "") and trainer.BLOCK not in cfg.TRAINER:
+            cfg.TRAINER[trainer.BLOCK] = CN(trainer.DEFAULTS)
+
+
+def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
+    """Command line -> (frozen configuration, parsed flags), checked before anything is loaded.
+
+    Raises:
+        UserError: unknown flag, file, key, trainer, dataset or value.
+    """
+    load_plugins()
+    args = parser().parse_args(argv)
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    trainer = TRAINER_REGISTRY.get(args.trainer or _trainer_named_in(args.config_file))
+    aliases = getattr(trainer, "KEY_ALIASES", {})
+    for path in (args.dataset_config_file, args.config_file):
+        if path:
+            merge_file(cfg, path, aliases=aliases)
+    merge_opts(cfg, _flags_as_opts(args, cfg), source="command line")
+    merge_opts(cfg, args.opts, source="command line", aliases=aliases)
+    _check(cfg, trainer)
+    cfg.freeze()
+    return cfg, args
+
+
+def _trainer_named_in(path: str) -> str:
+    name = ""
+    if path:
+        try:
+            with open(path) as file:
+                name = ((yaml.safe_load(file) or {}).get("TRAINER") or {}).get("NAME", "")
+        except (OSError, yaml.YAMLError, AttributeError):
+            name = ""  # merge_file reports the file itself
+    if not name and not path:
+        raise UserError("--trainer: no trainer given; allowed: " + ", ".join(TRAINER_REGISTRY.registered_names()))
+    return name or "CoOp"
+
+
+def _flags_as_opts(args: argparse.Namespace, cfg: CN) -> list:
+    opts = []
+    for flag, key in (_KEY_FLAGS | _LIST_FLAGS).items():
+        value = getattr(args, flag.replace("-", "_"))
+        if value is not None:
+            opts += [key, value]
+    return opts
+
+
+def _check(cfg: CN, trainer: type) -> None:
+    from dassl.data.datasets import DATASET_REGISTRY
+    if not cfg.DATASET.NAME:
+        raise UserError("DATASET.NAME is empty; give --dataset-config-file or DATASET.NAME")
+    DATASET_REGISTRY.get(cfg.DATASET.NAME)
+    if cfg.DATASET.SUBSAMPLE_CLASSES not in ("all", "base", "new"):
+        raise UserError(f"DATASET.SUBSAMPLE_CLASSES: '{cfg.DATASET.SUBSAMPLE_CLASSES}'; allowed: all, base, new")
+    if cfg.TEST.FINAL_MODEL not in ("last_step", "best_val"):
+        raise UserError(f"TEST.FINAL_MODEL: '{cfg.TEST.FINAL_MODEL}'; allowed: last_step, best_val")
+    if hasattr(trainer, "check_options"):
+        trainer.check_options(cfg)
+
+
+def flatten(cfg: CN, prefix: str = "") -> dict:
+    """Nested configuration -> {dotted key: value}."""
+    flat = {}
+    for key, value in cfg.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, CN) else {prefix + key: value}
+    return flat
+
+
+def config_hash(cfg: CN) -> str:
+    """16 hex digits; equal for two configurations that ask for the same numbers.
+
+    Places (folders), speed (workers, chunks, caches) and talk (print frequency) do not count, nor do other
+    trainers' blocks.
+    """
+    kept = {key: list(value) if isinstance(value, tuple) else value  # YAML has no tuples
+            for key, value in sorted(flatten(cfg).items()) if key not in _NOT_HASHED and _concerns(key, cfg)}
+    return hashlib.blake2b(repr(kept).encode(), digest_size=8).hexdigest()
+
+
+def _concerns(key: str, cfg: CN) -> bool:
+    if not key.startswith("TRAINER.") or key.count(".") < 2:
+        return True
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    block, option = key.split(".")[1:3]
+    if block not in {base.__dict__.get("BLOCK") for base in trainer.__mro__}:
+        return not getattr(trainer, "BLOCK", "")
+    options = getattr(trainer, "HASHED_OPTIONS", None)
+    return options is None or option in options

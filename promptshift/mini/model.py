@@ -1,0 +1,51 @@
+"""The mini CLIP as a module, and its two towers as functions.
+
+The module is open_clip's; widths are multiples of 64 with one head per 64 channels, so every loader of OpenAI weights
+reads it right.
+Legend: B images, N texts, L tokens, D = 128 channels.
+"""
+
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+CONFIG = {
+    "embed_dim": 128, "image_size": 48, "patch_size": 12, "vision_width": 128, "vision_layers": 4, "vision_heads": 2,
+    "text_width": 128, "text_layers": 3, "text_heads": 2, "context_length": 77, "vocab_size": 49408,
+    "mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711),
+}
+
+
+def build_clip(config: dict, vocab_size: int | None = None) -> CLIP:
+    """Randomly initialised CLIP with QuickGELU, in float32.
+
+    Args:
+        config: entries as in `CONFIG`.
+        vocab_size: rows of the token table, if not all of the vocabulary is wanted.
+    """
+    vision = CLIPVisionCfg(layers=config["vision_layers"], width=config["vision_width"],
+                           image_size=config["image_size"],
+                           head_width=config["vision_width"] // config["vision_heads"], patch_size=config["patch_size"])
+    text = CLIPTextCfg(context_length=config["context_length"], vocab_size=vocab_size or config["vocab_size"],
+                       width=config["text_width"], heads=config["text_heads"], layers=config["text_layers"])
+    return CLIP(config["embed_dim"], vision, text, quick_gelu=True)
+
+
+def normalise_images(images: torch.Tensor, config: dict) -> torch.Tensor:
+    """uint8 images (B, H, W, 3) to CLIP's input, float32 (B, 3, H, W)."""
+    mean, std = (torch.tensor(config[key], device=images.device) for key in ("mean", "std"))
+    return ((images.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+
+
+def encode_embedded(clip: CLIP, embedded: torch.Tensor, eot: torch.Tensor) -> torch.Tensor:
+    """Text features (N, D) of token embeddings (N, L, D), L up to the longest EOT; `eot` (N,) are the EOTs' places."""
+    length = embedded.shape[1]
+    x = clip.transformer(embedded + clip.positional_embedding[:length], attn_mask=clip.attn_mask[:length, :length])
+    x = clip.ln_final(x)[torch.arange(len(x), device=x.device), eot]  # (N, D)
+    return x @ clip.text_projection
+
+
+def encode_tokens(clip: CLIP, tokens: torch.Tensor) -> torch.Tensor:
+    """Text features (N, D) of token ids (N, L); the EOT has the highest id, as in OpenAI's vocabulary."""
+    eot = tokens.argmax(dim=-1)
+    tokens = tokens[:, :int(eot.max()) + 1]
+    return encode_embedded(clip, clip.token_embedding(tokens), eot)

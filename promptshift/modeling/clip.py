@@ -1,0 +1,203 @@
+"""Loading a frozen CLIP through open_clip."""
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+import open_clip
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, convert_weights_to_lp
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+from torch import Tensor, nn
+
+from dassl.utils.errors import UserError, suggest
+from promptshift.modeling.weights import architecture, read_state_dict
+
+# OpenAI's name -> open_clip's
+OPENAI_NAMES = {"RN50": "RN50", "RN101": "RN101", "ViT-B/32": "ViT-B-32", "ViT-B/16": "ViT-B-16",
+                "ViT-L/14": "ViT-L-14", "ViT-L/14@336px": "ViT-L-14-336"}
+PRECISIONS = {"fp32": torch.float32, "amp": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images (arXiv 2103.00020, released preprocessing)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class FrozenCLIP:
+    """A CLIP whose weights never change, with its tokenizer and the facts read off its weights.
+
+    Not an nn.Module on purpose: a trainer that holds one does not save it, move it or train it by accident.
+
+    Shapes: B images, E embedding, L tokens, D text width.
+
+    Attributes:
+        model: the open_clip model, in eval mode, no parameter requires grad.
+        name: the name it was asked by.
+        dtype: compute dtype of both towers (fp32 for precision `fp32` and `amp`).
+        image_size: side of the square input in pixels.
+        mean, std: normalisation of the input, per RGB channel.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer, name: str, precision: str, mean=MEAN, std=STD):
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.precision = precision
+        self.dtype = PRECISIONS[precision]
+        self.mean, self.std = tuple(mean), tuple(std)
+        size = model.visual.image_size
+        self.image_size = size[0] if isinstance(size, (tuple, list)) else size
+
+    @property
+    def text(self) -> nn.Module:
+        """The module that owns the text tower's parts (the CLIP itself in OpenAI's layout)."""
+        return getattr(self.model, "text", self.model)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.logit_scale.device
+
+    @property
+    def text_width(self) -> int:
+        return self.text.token_embedding.weight.shape[1]
+
+    @cached_property
+    def embed_dim(self) -> int:
+        projection = self.text.text_projection
+        if projection is None:
+            return self.text_width
+        return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """exp(logit_scale), the inverse temperature of the cosine logits (scalar, float32)."""
+        return self.model.logit_scale.float().exp()
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S), normalised -> features (B, E), not L2-normalised, in the compute dtype."""
+        return self.model.visual(images.to(self.dtype))
+
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """Token ids (N, L) -> token embeddings (N, L, D) without positions, in the compute dtype."""
+        with torch.no_grad():
+            return self.text.token_embedding(tokens.to(self.device)).to(self.dtype)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any weight or the precision; keys of feature caches hold it."""
+        digest = hashlib.blake2b(self.precision.encode(), digest_size=8)
+        for key, value in sorted(self.model.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def describe(self) -> str:
+        return (f"CLIP {self.name}: image {self.image_size} px, embedding {self.embed_dim}, text width "
+                f"{self.text_width}, precision {self.precision}, weights {self.fingerprint}")
+
+
+def load_clip(name: str, path: str = "", precision: str = "fp32", device: str | torch.device = "cpu",
+              cache_dir: str | None = None) -> FrozenCLIP:
+    """Loads a frozen CLIP.
+
+    Args:
+        name: an OpenAI name (`RN50`, `RN101`, `ViT-B/32`, `ViT-B/16`, `ViT-L/14`, `ViT-L/14@336px`), `mini` (the
+            embedded one), or any open_clip `model:pretrained` pair.
+        path: local weights in OpenAI's layout (TorchScript archive, state dict or safetensors); sizes are read off
+            them, whatever the name. With a `model:pretrained` name the file is loaded into that open_clip model.
+        precision: `fp32`, `fp16`, `bf16`, or `amp` (weights in fp32, autocast is the caller's).
+        device: where the model lives.
+        cache_dir: where open_clip keeps downloads (default: its own).
+
+    Raises:
+        UserError: unknown name or precision, unreadable weights, QuickGELU mismatch, weights not reachable.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"PREC: unknown precision '{precision}'; allowed: {', '.join(PRECISIONS)}")
+    if ":" in name:
+        return _load_open_clip(name, path, precision, device, cache_dir)
+    if name == "mini" and not path:
+        from promptshift.mini.weights import load_mini_state_dict, mini_config
+        sizes = mini_config()
+        return _build(load_mini_state_dict(), sizes, name, precision, device, sizes["mean"], sizes["std"])
+    known = [*OPENAI_NAMES, "mini"]
+    if name not in known:
+        raise UserError(f"MODEL.BACKBONE.NAME: unknown backbone '{name}'; allowed: {', '.join(known)}, "
+                        f"or an open_clip 'model:pretrained' pair{suggest(name, known)}")
+    state = read_state_dict(path or _openai_file(name, cache_dir))
+    return _build(state, architecture(state), name, precision, device)
+
+
+def build_clip(state: dict[str, Tensor], sizes: dict, quick_gelu: bool = True, dtype=torch.float32) -> CLIP:
+    """Builds an open_clip CLIP of the given sizes and loads an OpenAI-format state dict in the dtype asked for.
+
+    open_clip's own loader of such dicts rounds through fp16 (features then differ by 1e-3), hence this one.
+    """
+    vision = CLIPVisionCfg(layers=sizes["vision_layers"], width=sizes["vision_width"], image_size=sizes["image_size"],
+                           patch_size=sizes["patch_size"] or 16,  # ignored by ResNets
+                           head_width=sizes["vision_width"] // sizes["vision_heads"] if sizes["patch_size"] else 64)
+    text = CLIPTextCfg(context_length=sizes["context_length"], vocab_size=sizes["vocab_size"],
+                       width=sizes["text_width"], heads=sizes["text_heads"], layers=sizes["text_layers"])
+    model = CLIP(sizes["embed_dim"], vision, text, quick_gelu=quick_gelu, cast_dtype=dtype)
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return model
+
+
+def _build(state, sizes, name, precision, device, mean=MEAN, std=STD) -> FrozenCLIP:
+    dtype = PRECISIONS[precision]
+    try:
+        model = build_clip(state, sizes, dtype=dtype)
+    except (RuntimeError, KeyError) as error:
+        raise UserError(f"backbone '{name}': the weights do not form a CLIP ({str(error).splitlines()[0]})") from error
+    if dtype != torch.float32:
+        convert_weights_to_lp(model, dtype)
+    return FrozenCLIP(model.to(device), open_clip.get_tokenizer("ViT-B-32"), name, precision, mean, std)
+
+
+def _openai_file(name: str, cache_dir: str | None) -> Path:
+    """OpenAI's weights: the file their own package would have cached, else open_clip's download."""
+    cached = Path("~/.cache/clip").expanduser() / f"{name.replace('/', '-')}.pt"
+    if cached.is_file():
+        return cached
+    try:
+        return Path(download_pretrained(get_pretrained_cfg(OPENAI_NAMES[name], "openai"), cache_dir=cache_dir))
+    except Exception as error:  # urllib, huggingface_hub and requests each raise their own
+        raise UserError(f"backbone '{name}': OpenAI's weights are not at {cached} and could not be downloaded "
+                        f"({type(error).__name__}); put the file there or set MODEL.BACKBONE.PATH, "
+                        "or use MODEL.BACKBONE.NAME mini") from error
+
+
+def _load_open_clip(name: str, path: str, precision: str, device, cache_dir: str | None) -> FrozenCLIP:
+    architecture_name, tag = name.split(":", 1)
+    model_config = open_clip.get_model_config(architecture_name)
+    if model_config is None:
+        models = open_clip.list_models()
+        raise UserError(f"MODEL.BACKBONE.NAME: open_clip has no model '{architecture_name}'"
+                        f"{suggest(architecture_name, models)}")
+    weights = get_pretrained_cfg(architecture_name, tag)
+    if not weights and not path:
+        tags = open_clip.list_pretrained_tags_by_model(architecture_name)
+        raise UserError(f"MODEL.BACKBONE.NAME: open_clip has no weights '{tag}' for '{architecture_name}'; "
+                        f"allowed: {', '.join(tags) or 'none'}{suggest(tag, tags)}")
+    _refuse_quick_gelu_mismatch(name, bool(model_config.get("quick_gelu")), weights)
+    try:
+        model, _, _ = open_clip.create_model_and_transforms(
+            architecture_name, pretrained=path or tag, precision="fp32" if precision == "amp" else precision,
+            device=device, cache_dir=cache_dir)
+    except Exception as error:
+        raise UserError(f"backbone '{name}': open_clip could not load it "
+                        f"({type(error).__name__}: {str(error).splitlines()[0][:120]})") from error
+    if not hasattr(getattr(model, "text", model), "token_embedding"):
+        raise UserError(f"backbone '{name}': its text tower is not open_clip's own transformer, "
+                        "context vectors cannot be inserted")
+    mean, std = model.visual.image_mean or MEAN, model.visual.image_std or STD
+    return FrozenCLIP(model, open_clip.get_tokenizer(architecture_name), name, precision, mean, std)
+
+
+def _refuse_quick_gelu_mismatch(name: str, model_quick: bool, weights: dict | None) -> None:
+    if weights is None or not weights or bool(weights.get("quick_gelu")) == model_quick:
+        return
+    model, tag = name.split(":", 1)
+    other = f"{model}-quickgelu" if not model_quick else model.removesuffix("-quickgelu")
+    trained, built = ("without", "with") if model_quick else ("with", "without")
+    raise UserError(f"MODEL.BACKBONE.NAME: '{name}' would run weights trained {trained} QuickGELU in a model {built} "
+                    f"it; use '{other}:{tag}'")

@@ -1,0 +1,136 @@
+"""Learnable context vectors and the prompts made of them."""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dassl.utils.errors import UserError
+from promptshift.modeling.clip import FrozenCLIP
+from promptshift.modeling.text_tower import MAX_TOKENS, TextTower
+from promptshift.modeling.tokens import clean_name, encode, tokenize
+
+POSITIONS = ("end", "middle", "front")
+
+
+def drop_token_buffers(module, state: dict, prefix: str, *_) -> None:
+    """Load hook: token_prefix and token_suffix of released checkpoints belong to their class names, not to ours."""
+    for key in [k for k in state if k.rsplit(".", 1)[-1].startswith(("token_prefix", "token_suffix"))]:
+        del state[key]
+
+
+class PromptTemplate:
+    """The fixed part of the prompts "[SOS] ctx class name . [EOT]" of K classes, and where the context goes.
+
+    Shapes: K classes, L tokens, M context vectors, D text width, E embedding, G contexts.
+
+    Args:
+        clip: the frozen model.
+        classnames: K class names; underscores become spaces.
+        n_ctx: M, number of context positions after SOS.
+        words: text that stands at the context positions and, where it has more tokens than `n_ctx`, stays fixed
+            behind them (MaPLe keeps "of a" that way); empty for placeholders.
+        position: where the class name stands: `end`, `middle` (between the halves of the context) or `front`.
+        max_tokens: chunk bound of the text tower.
+
+    Raises:
+        UserError: unknown position, no class, words shorter than n_ctx, a prompt longer than the tower.
+    """
+
+    def __init__(self, clip: FrozenCLIP, classnames: list[str], n_ctx: int, words: str = "", position: str = "end",
+                 max_tokens: int = MAX_TOKENS):
+        if position not in POSITIONS:
+            raise UserError(f"CLASS_TOKEN_POSITION: unknown position '{position}'; allowed: {', '.join(POSITIONS)}")
+        if not classnames:
+            raise UserError("the dataset has no class")
+        self.clip, self.n_ctx, self.position = clip, n_ctx, position
+        self.tower = TextTower(clip, max_tokens)
+        names = [clean_name(name) for name in classnames]
+        words = words or " ".join(["X"] * n_ctx)
+        if len(encode(clip.tokenizer, words)) < n_ctx:
+            raise UserError(f"CTX_INIT: '{words}' has fewer tokens than N_CTX {n_ctx}")
+        texts = [f"{words} {name}." for name in names]
+        self.tokens, self.eot = tokenize(clip.tokenizer, texts, self.tower.context_length)
+        embeds = clip.embed_tokens(self.tokens)                      # (K, L, D)
+        self.words = embeds[0, 1:1 + n_ctx]                          # (M, D) embeddings of the words themselves
+        self.prefix, self.suffix = embeds[:, :1], embeds[:, 1 + n_ctx:]
+        lengths = [len(encode(clip.tokenizer, name)) for name in names]
+        self.order = None if position == "end" else self._order(lengths).to(embeds.device)  # (K, L)
+
+    def _order(self, name_lengths: list[int]) -> Tensor:
+        """Permutation of the `end` layout's positions that moves each class name forward."""
+        half = self.n_ctx // 2 if self.position == "middle" else 0
+        rows = []
+        for length in name_lengths:
+            after_ctx = 1 + self.n_ctx
+            name = list(range(after_ctx, after_ctx + length))
+            rest = list(range(after_ctx + length, self.tokens.shape[1]))
+            ctx = list(range(1, after_ctx))
+            rows.append([0, *ctx[:half], *name, *ctx[half:], *rest])
+        return torch.tensor(rows)
+
+    def embeds(self, ctx: Tensor) -> Tensor:
+        """Context (M, D), or one per class (K, M, D) -> prompt embeddings (K, L, D)."""
+        ctx = ctx.to(self.suffix.dtype).expand(self.suffix.shape[0], -1, -1)
+        x = torch.cat([self.prefix, ctx, self.suffix], dim=1)
+        if self.order is None:
+            return x
+        return x.gather(1, self.order.unsqueeze(-1).expand_as(x))
+
+    def features(self, ctx: Tensor, deep: list[Tensor] | None = None) -> Tensor:
+        """Context (M, D) or (K, M, D) -> class features (K, E), L2-normalised."""
+        if ctx.dim() == 2 and self.order is None and not deep:
+            return self.features_each(ctx.unsqueeze(0))[0]
+        return F.normalize(self.tower.encode(self.embeds(ctx), self.eot, deep), dim=-1)
+
+    def features_each(self, ctx: Tensor) -> Tensor:
+        """G contexts (G, M, D), say one an image -> class features (G, K, E), L2-normalised."""
+        if self.order is None:
+            prefix = torch.cat([self.prefix[:1].expand(ctx.shape[0], -1, -1), ctx.to(self.prefix.dtype)], dim=1)
+            eot = self.eot - prefix.shape[1]
+            return F.normalize(self.tower.encode_shared(prefix, self.suffix, eot), dim=-1)
+        return torch.stack([self.features(c) for c in ctx])
+
+
+class PromptLearner(nn.Module):
+    """Context vectors learnt by gradient descent (CoOp, arXiv 2109.01134, section 3.2).
+
+    The state dict holds `ctx` alone. Released checkpoints that also hold `token_prefix` and `token_suffix` load:
+    these are dropped, the project's trainers rebuild them from the class names.
+
+    Shapes: K classes, M context vectors, D text width, E embedding.
+
+    Args:
+        clip: the frozen model.
+        classnames: K class names.
+        n_ctx: M; ignored (and replaced by their number of tokens) when words are given, as in CoOp.
+        ctx_init: words whose embeddings start the context; empty for N(0, 0.02^2).
+        csc: one context per class instead of one for all. With words, every class starts from the words.
+        position: `end`, `middle` or `front`.
+    """
+
+    def __init__(self, clip: FrozenCLIP, classnames: list[str], n_ctx: int = 16, ctx_init: str = "",
+                 csc: bool = False, position: str = "end", max_tokens: int = MAX_TOKENS):
+        super().__init__()
+        words = clean_name(ctx_init)
+        n_ctx = len(encode(clip.tokenizer, words)) if words else n_ctx
+        if n_ctx < 1:
+            raise UserError(f"N_CTX: {n_ctx} is not a number of context vectors; allowed: 1 and more")
+        self.template = PromptTemplate(clip, classnames, n_ctx, words, position, max_tokens)
+        shape = (len(classnames), n_ctx, clip.text_width) if csc else (n_ctx, clip.text_width)
+        ctx = torch.empty(shape).normal_(std=0.02)  # drawn on the CPU: the same on every device
+        if words:
+            ctx = self.template.words.float().expand(shape).clone()
+        # float32 whatever the precision of CLIP: an SGD step of 2e-3 is lost in fp16 (released code keeps fp16)
+        self.ctx = nn.Parameter(ctx.to(clip.device))
+
+        self.register_load_state_dict_pre_hook(drop_token_buffers)
+        self._known: tuple[int, Tensor] | None = None
+
+    def forward(self) -> Tensor:
+        """-> class features (K, E), L2-normalised; without gradients they are kept until the context changes."""
+        if torch.is_grad_enabled():
+            return self.template.features(self.ctx)
+        if self._known is None or self._known[0] != self.ctx._version:
+            self._known = self.ctx._version, self.template.features(self.ctx)
+        return self._known[1]

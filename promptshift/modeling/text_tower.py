@@ -1,0 +1,198 @@
+"""CLIP's frozen text tower, run on prompt embeddings and only as far as needed.
+
+Attention is causal, so nothing after the end-of-text position can change its output: the tower runs to the longest
+end-of-text position instead of all 77 (exact). Where all classes share [SOS, context], these tokens are the same
+for all of them and are computed once per context (exact too). tests/promptshift/modeling/test_text_tower.py holds
+both equal to the plain run.
+"""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from dassl.utils.errors import UserError
+from promptshift.modeling.clip import FrozenCLIP
+from promptshift.modeling.tokens import tokenize
+
+MAX_TOKENS = 16384  # per chunk: about 3 GB of activations with gradients at width 512, 12 layers, fp16
+
+
+class TextTower:
+    """Prompt embeddings in, text features out.
+
+    Shapes: N prompts, K classes, G contexts, L tokens, P prefix tokens, S suffix tokens, D text width, E embedding.
+
+    Args:
+        clip: the frozen model.
+        max_tokens: most tokens that run at once; more are run in chunks, and with gradients each chunk is
+            recomputed in the backward pass, so that memory stays bounded whatever the number of classes.
+    """
+
+    def __init__(self, clip: FrozenCLIP, max_tokens: int = MAX_TOKENS):
+        text = clip.text
+        pool = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))
+        mask = getattr(text, "attn_mask", None)
+        if mask is None or pool not in ("argmax", "eos"):
+            raise UserError(f"backbone '{clip.name}': only causal text towers that pool at the end-of-text token "
+                            "can be run on prompts")
+        self.clip = clip
+        self.max_tokens = max_tokens
+        self.blocks = list(text.transformer.resblocks)
+        self.positions = text.positional_embedding
+        self.mask = mask
+        self.ln_final, self.projection = text.ln_final, text.text_projection
+        self.can_share_prefix = all(_is_plain(block) for block in self.blocks)
+
+    @property
+    def context_length(self) -> int:
+        return self.positions.shape[0]
+
+    def encode(self, embeds: Tensor, eot: Tensor, deep: list[Tensor] | None = None) -> Tensor:
+        """Runs the tower on whole sequences.
+
+        Args:
+            embeds: (N, L, D) token embeddings without positions, L > max(eot).
+            eot: (N,) position of the end-of-text token.
+            deep: for block i = 1.. the (M, D) vectors that replace positions 1..M at its input (MaPLe, arXiv
+                2210.03117, section 3.2).
+
+        Returns:
+            (N, E) features, not normalised.
+        """
+        length = int(eot.max()) + 1
+        embeds = embeds[:, :length]
+        chunk = max(1, self.max_tokens // length)
+        deep = deep or []
+        eot = eot.to(embeds.device)
+
+        def run(x: Tensor, ends: Tensor, *prompts: Tensor) -> Tensor:
+            return self._run(x, ends, prompts)
+
+        return _in_chunks(run, chunk, (embeds, eot), tuple(deep), recompute=embeds.shape[0] > chunk)
+
+    @torch.no_grad()
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        """K plain texts -> features (K, E), L2-normalised, float32.
+
+        Raises:
+            UserError: a text is longer than the tower.
+        """
+        tokens, eot = tokenize(self.clip.tokenizer, texts, self.context_length)
+        return F.normalize(self.encode(self.clip.embed_tokens(tokens), eot).float(), dim=-1)
+
+    def _run(self, x: Tensor, eot: Tensor, deep: tuple[Tensor, ...]) -> Tensor:
+        length = x.shape[1]
+        x = x.to(self.clip.dtype) + self.positions[:length].to(self.clip.dtype)
+        mask = self.mask[:length, :length].to(x.dtype)
+        for i, block in enumerate(self.blocks):
+            if 0 < i <= len(deep):
+                prompt = deep[i - 1].to(x.dtype).expand(x.shape[0], -1, -1)
+                x = torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1]:]], dim=1)
+            x = block(x, attn_mask=mask)
+        return self._project(x[torch.arange(x.shape[0], device=x.device), eot])
+
+    def _project(self, x: Tensor) -> Tensor:
+        x = self.ln_final(x)  # per token, so only the pooled one needs it
+        if self.projection is None:
+            return x
+        return self.projection(x) if isinstance(self.projection, nn.Linear) else x @ self.projection
+
+    def encode_shared(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor) -> Tensor:
+        """Runs G contexts against K classes; the prefix of a context is computed once for all its classes.
+
+        Args:
+            prefix: (G, P, D) embeddings of [SOS, context].
+            suffix: (K, S, D) embeddings of [class name, ".", EOT, ...].
+            suffix_eot: (K,) position of EOT within the suffix.
+
+        Returns:
+            (G, K, E) features, not normalised.
+        """
+        if not self.can_share_prefix:
+            return self._encode_product(prefix, suffix, suffix_eot)
+        n, start = prefix.shape[:2]
+        recompute = n * (start + int((suffix_eot + 1).sum())) > self.max_tokens
+        groups, columns = [], []
+        for end in torch.unique(suffix_eot).tolist():  # equal lengths: no padding is computed
+            rows = (suffix_eot == end).nonzero().flatten()
+            for part in rows.split(max(1, (self.max_tokens - start) // (end + 1))):
+                per = max(1, self.max_tokens // (start + len(part) * (end + 1)))
+                piece = suffix[part.to(suffix.device), :end + 1]
+                groups.append(_in_chunks(self._run_shared, per, (prefix,), (piece,), recompute))
+            columns.append(rows)
+        order = torch.argsort(torch.cat(columns)).to(prefix.device)
+        return torch.cat(groups, dim=1)[:, order]
+
+    def _run_shared(self, prefix: Tensor, suffix: Tensor) -> Tensor:
+        n, k, dtype = prefix.shape[0], suffix.shape[0], self.clip.dtype
+        start, end = prefix.shape[1], prefix.shape[1] + suffix.shape[1]
+        positions = self.positions.to(dtype)
+        x = prefix.to(dtype) + positions[:start]                                          # (G, P, D)
+        y = (suffix.to(dtype) + positions[start:end]).repeat(n, 1, 1)                      # (G*K, S, D)
+        for i, block in enumerate(self.blocks):
+            last = i == len(self.blocks) - 1
+            past = _keys_values(block, x)
+            y = _run_block(block, y, [t.repeat_interleave(k, dim=0) for t in past], only_last=last)
+            if not last:
+                x = _run_block(block, x, None)
+        return self._project(y[:, -1]).unflatten(0, (n, k))                                # (G, K, E)
+
+    def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor) -> Tensor:
+        n, k = prefix.shape[0], suffix.shape[0]
+        per = max(1, self.max_tokens // (k * (prefix.shape[1] + suffix.shape[1])))
+        eot = suffix_eot + prefix.shape[1]
+        rows = [self.encode(torch.cat([part.repeat_interleave(k, dim=0), suffix.repeat(len(part), 1, 1)], dim=1),
+                            eot.repeat(len(part))) for part in prefix.split(per)]
+        return torch.cat(rows).unflatten(0, (n, k))
+
+
+def _is_plain(block: nn.Module) -> bool:
+    return (isinstance(block, ResidualAttentionBlock) and isinstance(block.attn, nn.MultiheadAttention)
+            and block.attn.in_proj_weight is not None)
+
+
+def _heads(x: Tensor, n_heads: int) -> Tensor:
+    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)  # (N, S, D) -> (N, H, S, D/H)
+
+
+def _keys_values(block: nn.Module, x: Tensor, normed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    attn = block.attn
+    h = block.ln_1(x) if normed is None else normed
+    width = attn.embed_dim
+    kv = F.linear(h, attn.in_proj_weight[width:], attn.in_proj_bias[width:])
+    return tuple(_heads(t, attn.num_heads) for t in kv.chunk(2, dim=-1))
+
+
+def _run_block(block: nn.Module, x: Tensor, past: list[Tensor] | None, only_last: bool = False) -> Tensor:
+    """One pre-norm residual block on tokens x (N, S, D) that also see `past` keys and values (N, H, P, D/H)."""
+    attn = block.attn
+    h = block.ln_1(x)
+    keys, values = _keys_values(block, x, h)
+    seen = 0
+    if past is not None:
+        seen = past[0].shape[2]
+        keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
+    if only_last:
+        x, h = x[:, -1:], h[:, -1:]
+    width, length = attn.embed_dim, h.shape[1]
+    queries = _heads(F.linear(h, attn.in_proj_weight[:width], attn.in_proj_bias[:width]), attn.num_heads)
+    mask = None if length == 1 and only_last else torch.ones(
+        length, seen + length, dtype=torch.bool, device=x.device).tril(seen)
+    out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)  # (N, H, S, D/H)
+    x = x + block.ls_1(attn.out_proj(out.transpose(1, 2).flatten(2)))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+
+def _in_chunks(run, chunk: int, split: tuple[Tensor, ...], shared: tuple[Tensor, ...], recompute: bool = True):
+    """run(*parts, *shared) over chunks of the leading dimension; with gradients, chunks are recomputed backward."""
+    whole = split[0].shape[0] <= chunk
+    recompute = recompute and torch.is_grad_enabled() and any(t.requires_grad for t in (*split, *shared))
+    if whole and not recompute:
+        return run(*split, *shared)
+    parts = zip(*(t.split(chunk) for t in split))
+    if recompute:
+        return torch.cat([checkpoint(run, *part, *shared, use_reentrant=False) for part in parts])
+    return torch.cat([run(*part, *shared) for part in parts])

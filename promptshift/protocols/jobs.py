@@ -1,0 +1,116 @@
+"""One training run: its command line, its folder and the state of that folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dassl.utils.errors import UserError
+from promptshift.results.collect import inspect
+from promptshift.results.record import Record
+
+LOG_NAME = "job.log"  # what the run printed; not log.txt, which belongs to the run itself
+_LOCK_NAME = ".lock"
+
+
+class State(enum.Enum):
+    """State of a job, read from its folder alone."""
+
+    NOT_STARTED = "not started"
+    RUNNING = "running"
+    FAILED = "failed"
+    DONE = "done"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run of `train.py`.
+
+    Attributes:
+        name: unique within a plan and short enough for a progress line, e.g. "sketch seed 1".
+        argv: arguments of `train.py`.
+        output_dir: absolute folder that the run writes to.
+        cell: (row, column) of the protocol's table that the result belongs to.
+        seed: seed of the run, None for one without randomness.
+        config_hash: hash of the configuration that `argv` stands for.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    output_dir: Path
+    cell: tuple[str, str]
+    seed: int | None
+    config_hash: str
+
+    @property
+    def log(self) -> Path:
+        """File with everything the run printed."""
+        return self.output_dir / LOG_NAME
+
+    def record(self) -> Record | None:
+        """Returns the complete record of this very configuration, None when the folder has none."""
+        record = inspect(self.output_dir).record
+        return record if record is not None and record["config_hash"] == self.config_hash else None
+
+    def state(self) -> State:
+        """Returns what the folder says about the job."""
+        if is_locked(self.output_dir):
+            return State.RUNNING
+        if self.record() is not None:
+            return State.DONE
+        started = self.log.exists() or inspect(self.output_dir).kind != "missing"
+        return State.FAILED if started else State.NOT_STARTED
+
+
+class Locked(Exception):
+    """Another process runs the job of this folder."""
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[int]:
+    """Holds the lock of an output folder, creating the folder; yields the lock's file descriptor.
+
+    A child that inherits the descriptor keeps the lock for as long as it lives, so that a sweep that is
+    killed does not leave its running job up for grabs.
+
+    Raises:
+        Locked: another process holds it.
+        UserError: the folder cannot be created or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}); set OUTPUT to a writable folder") from None
+    try:
+        if not _acquire(descriptor):
+            raise Locked(f"{folder} is in use by another process")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(folder: Path) -> bool:
+    """Returns whether some process holds the lock of an output folder."""
+    try:
+        descriptor = os.open(folder / _LOCK_NAME, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _acquire(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int) -> bool:
+    """Tries to take the lock without waiting; closing the last copy of the descriptor gives it back."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

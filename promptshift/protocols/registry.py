@@ -1,0 +1,72 @@
+"""Registration of protocols by name, filled by discovering the modules of this folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+
+from dassl.utils.errors import UserError, suggest
+from promptshift.protocols.jobs import Job
+from promptshift.protocols.request import Request
+from promptshift.results.record import Record
+from promptshift.results.tables import Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a protocol asks for.
+
+    Attributes:
+        jobs: the runs, in the order in which they start.
+        folder: where the table is written.
+        table: makes the table from the records of the finished jobs, keyed by job name; a job that is
+            absent did not finish and must show as missing.
+    """
+
+    jobs: tuple[Job, ...]
+    folder: Path
+    table: Callable[[dict[str, Record]], Table]
+
+
+Protocol = Callable[[Request], Plan]
+_PROTOCOLS: dict[str, Protocol] = {}
+
+
+def register(name: str) -> Callable[[Protocol], Protocol]:
+    """Returns the decorator that makes a function from a request to a plan known under `name`.
+
+    Raises:
+        ValueError: another function has that name.
+    """
+
+    def add(protocol: Protocol) -> Protocol:
+        if name in _PROTOCOLS:
+            raise ValueError(f"two protocols are called {name!r}")
+        _PROTOCOLS[name] = protocol
+        return protocol
+
+    return add
+
+
+def protocols() -> dict[str, Protocol]:
+    """Returns every protocol by name, after importing all modules of this folder."""
+    package = importlib.import_module(__package__)
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"{__package__}.{module.name}")
+    return dict(sorted(_PROTOCOLS.items()))
+
+
+def get_protocol(name: str) -> Protocol:
+    """Returns the protocol called `name`.
+
+    Raises:
+        UserError: there is none; the line lists those that exist.
+    """
+    known = protocols()
+    if name not in known:
+        raise UserError(f"unknown protocol {name!r}, allowed: {', '.join(known)}{suggest(name, list(known))}")
+    return known[name]

@@ -1,0 +1,192 @@
+"""What was asked for, resolved to configuration files, folders and configuration hashes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yacs.config import CfgNode
+
+from dassl.utils.errors import UserError, suggest
+from promptshift.paths import checkout, data_root, load_plugins
+from promptshift.protocols.jobs import Job
+
+if TYPE_CHECKING:
+    from datasets.domain_sets import DomainSet
+
+# Keys that a protocol fills in itself, with the place where a user says it instead.
+_TAKEN = {
+    "SEED": "--seeds or SEEDS",
+    "OUTPUT_DIR": "the environment variable OUTPUT",
+    "DATASET.ROOT": "the environment variable DATA",
+    "DATASET.NAME": "the argument DATASET",
+    "TRAINER.NAME": "the argument TRAINER",
+    "PROTOCOL": "the argument PROTOCOL",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One resolved request; `resolve` makes it.
+
+    Attributes:
+        protocol: name of the protocol.
+        trainer: the trainer's own name (aliases resolved).
+        dataset_file: YAML of the dataset.
+        config_file: YAML of the trainer.
+        options: trailing KEY VALUE words for `train.py`, backbone and protocol included.
+        seeds: seeds to run, at least one.
+        cfg: the frozen configuration that all jobs share (seed, domains and folder aside).
+    """
+
+    protocol: str
+    trainer: str
+    dataset_file: Path
+    config_file: Path
+    options: tuple[str, ...]
+    seeds: tuple[int, ...]
+    cfg: CfgNode
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's own name (aliases resolved)."""
+        facts = domain_facts(self.cfg.DATASET.NAME)
+        return facts.name if facts else self.cfg.DATASET.NAME
+
+    @property
+    def backbone(self) -> str:
+        """MODEL.BACKBONE.NAME."""
+        return self.cfg.MODEL.BACKBONE.NAME
+
+    def job(
+        self, name: str, output_dir: Path, cell: tuple[str, str], seed: int | None, flags: Sequence[str] = ()
+    ) -> Job:
+        """Returns the job that runs this request with a seed (None: no --seed flag) and further flags of `train.py`.
+
+        Raises:
+            UserError: `train.py` would refuse the command line.
+        """
+        from promptshift.engine.config import build_cfg, config_hash
+
+        argv = [*_common_flags(self.trainer, self.dataset_file, self.config_file)]
+        argv += ["--seed", str(seed)] if seed is not None else []
+        argv += [*flags, "--output-dir", str(output_dir), *self.options]
+        return Job(name, tuple(argv), output_dir, cell, seed, config_hash(build_cfg(argv)[0]))
+
+
+def resolve(protocol: str, trainer: str, words: Sequence[str], seeds: Sequence[int], config: str = "") -> Request:
+    """Turns the words of a command line into a request.
+
+    Args:
+        protocol: name of the protocol, for the record.
+        trainer: registered trainer name or alias.
+        words: DATASET [BACKBONE] [KEY VALUE ...].
+        seeds: seeds to run.
+        config: name of the trainer's configuration file, or TRAINER/NAME for another trainer's; chosen by
+            `trainer_file` when empty.
+
+    Raises:
+        UserError: an unknown trainer, dataset, backbone, key, value or configuration file.
+    """
+    from dassl.engine import TRAINER_REGISTRY
+    from promptshift.engine.config import build_cfg
+
+    dataset, backbone, options = split_words(words)
+    refuse_keys(options, _TAKEN)
+    dataset_path = dataset_file(dataset)
+    load_plugins()
+    trainer = TRAINER_REGISTRY.get(trainer).__name__
+    config_path = trainer_file(trainer, dataset_path.stem, config)
+    options = (*(("MODEL.BACKBONE.NAME", backbone) if backbone else ()), "PROTOCOL", protocol, *options)
+    cfg, _ = build_cfg([*_common_flags(trainer, dataset_path, config_path), *options])
+    return Request(protocol, trainer, dataset_path, config_path, options, tuple(seeds), cfg)
+
+
+def split_words(words: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
+    """Splits DATASET [BACKBONE] [KEY VALUE ...]: an odd number of words after DATASET begins with the backbone.
+
+    Returns:
+        (dataset, backbone or "", key and value words).
+
+    Raises:
+        UserError: there is no dataset.
+    """
+    if not words:
+        raise UserError(f"DATASET is missing, allowed: {', '.join(_names(checkout() / 'configs' / 'datasets'))}")
+    dataset, *rest = words
+    backbone = rest.pop(0) if len(rest) % 2 else ""
+    return dataset, backbone, tuple(rest)
+
+
+def refuse_keys(options: Sequence[str], taken: Mapping[str, str]) -> None:
+    """Raises a UserError for the first key in `options` that the protocol sets itself; `taken` maps key to advice."""
+    for key, value in zip(options[::2], options[1::2], strict=True):
+        if key in taken:
+            raise UserError(f"{key} {value}: the protocol sets this key itself; use {taken[key]} instead")
+
+
+def dataset_file(dataset: str) -> Path:
+    """Returns `configs/datasets/<dataset>.yaml`, the name in any case; "multi_source/pacs" is a name too.
+
+    Raises:
+        UserError: there is no such file; the line lists those that exist.
+    """
+    folder = checkout() / "configs" / "datasets"
+    known = _names(folder)
+    for name in (dataset, dataset.lower()):
+        if name in known:
+            return folder / f"{name}.yaml"
+    allowed = ", ".join(known) + suggest(dataset, known)
+    raise UserError(f"DATASET {dataset!r}: no such file in {folder}, allowed: {allowed}")
+
+
+def trainer_file(trainer: str, dataset: str, config: str = "") -> Path:
+    """Returns the trainer's YAML for a dataset.
+
+    `configs/trainers/<trainer>/<config>.yaml` when a name is given; otherwise `<dataset>.yaml`, `mini.yaml`
+    for datasets of the embedded world, `default.yaml`, whichever exists first.
+
+    Raises:
+        UserError: none of them exists; the line lists what does.
+    """
+    owner, _, config = config.rpartition("/")
+    folder = checkout() / "configs" / "trainers" / (owner or trainer)
+    known = _names(folder)
+    world = ("mini",) if is_mini_world(dataset) else ()
+    for name in (config,) if config else (dataset, *world, "default"):
+        if name in known:
+            return folder / f"{name}.yaml"
+    wanted = config or "default"
+    allowed = (", ".join(known) or "none") + suggest(wanted, known)
+    raise UserError(f"configuration {wanted!r}: no such file in {folder}, allowed: {allowed}")
+
+
+def domain_facts(dataset: str) -> DomainSet | None:
+    """Returns the facts of a dataset with several domains (any of its names), None for other datasets."""
+    from datasets.domain_sets import find_domain_set
+
+    try:
+        return find_domain_set(dataset)
+    except UserError:
+        return None
+
+
+def is_mini_world(dataset: str) -> bool:
+    """Returns whether the images of a dataset (any of its names) are drawn by `promptshift.mini`."""
+    facts = domain_facts(dataset)
+    return facts is not None and facts.rendered
+
+
+def _common_flags(trainer: str, dataset_path: Path, config_path: Path) -> tuple[str, ...]:
+    """Returns the flags that every job of a request shares."""
+    return (
+        "--root", str(data_root()), "--trainer", trainer,
+        "--dataset-config-file", str(dataset_path), "--config-file", str(config_path),
+    )  # fmt: skip
+
+
+def _names(folder: Path) -> list[str]:
+    """Returns the sorted paths, relative and without suffix, of the YAML files below `folder`."""
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))

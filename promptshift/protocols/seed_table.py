@@ -1,0 +1,90 @@
+"""The table of one trainer: one row over seeds, and below it what the paper printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from promptshift.protocols.jobs import Job
+from promptshift.protocols.request import Request, is_mini_world
+from promptshift.results import papers
+from promptshift.results.record import Record
+from promptshift.results.statistics import mean
+from promptshift.results.tables import Cell, Measured, Table
+
+MINI_NOTE = (
+    "Mini world: synthetic images with planted caption noise; it exercises code and shows methods moving, "
+    "it ranks nothing."
+)
+AVERAGE = "average"
+
+
+def seed_table(request: Request, jobs: Sequence[Job], records: Mapping[str, Record], average: bool) -> Table:
+    """Returns the accuracy table of a plan whose jobs differ in column and seed.
+
+    Args:
+        request: what was run.
+        jobs: all jobs; `cell[1]` is the column, columns appear in the order of the jobs.
+        records: records of the finished jobs by job name. A column with an unfinished job shows as missing.
+        average: whether to append the mean over columns (its spread: over seeds of the per-seed mean).
+    """
+    columns = list(dict.fromkeys(job.cell[1] for job in jobs))
+    ours: list[Cell] = [_column_cell([job for job in jobs if job.cell[1] == column], records) for column in columns]
+    if average:
+        ours.append(_average_cell(jobs, records))
+        columns.append(AVERAGE)
+    published = papers.find(
+        trainer=request.trainer, protocol=request.protocol, dataset=request.dataset, backbone=request.backbone
+    )
+    label = f"{request.trainer} (this checkout)"
+    rows = [(label, *ours), *([_paper_cells(row, columns) for row in published] or [("paper", *[None] * len(columns))])]
+    return Table(
+        header=("accuracy (%)", *columns),
+        rows=tuple(rows),
+        caption=f"{request.protocol}: {request.trainer} on {request.dataset}, {request.backbone}, "
+                f"{request.config_file.stem}.yaml",
+        notes=tuple(_notes(request, jobs, records, published)),
+    )  # fmt: skip
+
+
+def _column_cell(jobs: Sequence[Job], records: Mapping[str, Record]) -> Cell:
+    """Returns mean and spread over the seeds of one column, or that some are missing."""
+    found = [records[job.name]["metrics"]["accuracy"] for job in jobs if job.name in records]
+    if len(found) == len(jobs):
+        return Measured.of(found)
+    return f"missing ({len(found)} of {len(jobs)} done)"
+
+
+def _average_cell(jobs: Sequence[Job], records: Mapping[str, Record]) -> Cell:
+    """Returns mean and spread over seeds of each seed's mean over columns; missing when any job is."""
+    if any(job.name not in records for job in jobs):
+        return "missing"
+    seeds = dict.fromkeys(job.seed for job in jobs)
+    return Measured.of(
+        [mean([records[job.name]["metrics"]["accuracy"] for job in jobs if job.seed == seed]) for seed in seeds]
+    )
+
+
+def _paper_cells(row: papers.PaperRow, columns: Sequence[str]) -> tuple[Cell, ...]:
+    """Returns a published row in the table's columns; blank where nothing is published."""
+    published = {column: Measured(value, row.std[column]) for column, value in row.values.items() if value is not None}
+    return (f"{row.method}: {row.source}", *map(published.get, columns))
+
+
+def _notes(
+    request: Request, jobs: Sequence[Job], records: Mapping[str, Record], published: Sequence[papers.PaperRow]
+) -> list[str]:
+    """Returns the lines below the table."""
+    notes = [MINI_NOTE] if is_mini_world(request.dataset) else []
+    seeds = list(dict.fromkeys(job.seed for job in jobs))
+    if len(seeds) > 1:
+        notes.append(f"Mean ± population standard deviation over seeds {' '.join(map(str, seeds))}.")
+    rules = sorted({record["selection"] for record in records.values()})
+    if rules:
+        notes.append(f"Evaluated weights chosen by: {', '.join(rules)}.")
+    if not published:
+        notes.append(f"papers/ has no row for {request.trainer} on {request.dataset} with {request.backbone}.")
+    notes += dict.fromkeys(f"{row.source}: {row.note}" for row in published if row.note)
+    missing = [job.name for job in jobs if job.name not in records]
+    if missing:
+        notes.append(f"Did not finish: {', '.join(missing)}.")
+    return notes

@@ -1,0 +1,16 @@
+"""Evaluation without training on one dataset, as CoOp's `zeroshot.sh` does."""
+
+from __future__ import annotations
+
+from promptshift.paths import output_root
+from promptshift.protocols.registry import Plan, register
+from promptshift.protocols.request import Request
+from promptshift.protocols.seed_table import seed_table
+
+
+@register("zero_shot")
+def zero_shot(request: Request) -> Plan:
+    """Returns a single job without a seed in `<OUTPUT>/<TRAINER>/<CFG>/<DATASET>`."""
+    folder = output_root() / request.trainer / request.config_file.stem / request.dataset_file.stem
+    jobs = (request.job("zero-shot", folder, (request.trainer, request.dataset), None, ["--eval-only"]),)
+    return Plan(jobs, folder, lambda records: seed_table(request, jobs, records, average=False))

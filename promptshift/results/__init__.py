@@ -1,0 +1,9 @@
+"""What a run leaves behind and what is made of it: records, statistics, tables, published numbers.
+
+    record      the `result.json` of one run
+    collect     finding records below folders, naming the runs that have none
+    statistics  mean, spreads and harmonic mean over seeds
+    tables      one table value, written as Markdown, CSV or LaTeX
+    papers      published numbers (`papers/*.yaml`)
+    parse_logs  reading accuracies out of CoOp-style log files
+"""

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Runs `python -m promptshift.protocols` of this checkout from any directory: sh scripts/protocol.sh PROTOCOL WORDS...
+# PYTHON names the interpreter (default: .venv/bin/python of the checkout when it exists, else python).
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python
+    if [ -x "$root/.venv/bin/python" ]; then PYTHON=$root/.venv/bin/python; fi
+fi
+# Relative folders are the caller's, so they are made absolute before the directory changes.
+case ${DATA:-} in '' | /* | '~'*) ;; *) export DATA="$PWD/$DATA" ;; esac
+case ${OUTPUT:-} in '' | /* | '~'*) ;; *) export OUTPUT="$PWD/$OUTPUT" ;; esac
+case $PYTHON in */*) PYTHON=$(CDPATH='' cd -- "$(dirname -- "$PYTHON")" && pwd)/$(basename -- "$PYTHON") ;; esac
+cd -- "$root"
+exec "$PYTHON" -m promptshift.protocols "$@"

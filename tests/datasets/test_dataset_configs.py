@@ -1,0 +1,39 @@
+"""Every dataset configuration names a registered dataset."""
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import datasets
+from dassl.config import get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY
+from datasets.domain_sets import domain_sets
+
+FOLDER = Path(datasets.__file__).parents[1] / "configs" / "datasets"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: str(path.relative_to(FOLDER)))
+def test_configuration_is_accepted_and_names_a_dataset(path):
+    cfg = get_cfg_default()
+    cfg.merge_from_file(str(path))
+    assert DATASET_REGISTRY.get(cfg.DATASET.NAME)
+    assert list(yaml.safe_load(path.read_text())["DATASET"]) == ["NAME"]
+
+
+@pytest.mark.parametrize("facts", domain_sets.values(), ids=lambda facts: facts.name)
+def test_every_member_of_the_table_has_a_configuration_and_registered_aliases(facts):
+    named = [yaml.safe_load(path.read_text())["DATASET"]["NAME"] for path in FOLDER.glob("*.yaml")]
+    assert facts.name in named
+    for alias in (facts.name, *facts.aliases):
+        assert DATASET_REGISTRY.get(alias).facts is facts
+
+
+def test_a_new_file_of_the_folder_registers_itself(tmp_path, monkeypatch):
+    package = tmp_path / "folder_of_datasets"
+    package.mkdir()
+    (package / "__init__.py").write_text(Path(datasets.__file__).read_text())
+    (package / "mine.py").write_text("registered = True\n")
+    (package / "_hidden.py").write_text("raise RuntimeError('helpers are not imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module("folder_of_datasets").mine.registered

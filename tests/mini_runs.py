@@ -1,0 +1,12 @@
+"""Command lines of small runs on the mini world."""
+
+# everything small: two epochs of everything, a narrow generator, one stored view
+SMALL = ["OPTIM.MAX_EPOCH", "2", "DATALOADER.TRAIN_X.FEATURE_VIEWS", "1", "TRAINER.DPSPG.FEEDFORWARD", "32",
+         "TRAINER.DPSPG.LAYERS", "1", "TRAINER.DPSPG.LABELS.MAX_EPOCH", "1", "TRAINER.DPSPG.LABELS.FEATURE_VIEWS", "1"]
+
+
+def arguments(root, folder, trainer, *options, target="sketch", seed=1):
+    return ["--root", str(root), "--seed", str(seed), "--trainer", trainer,
+            "--dataset-config-file", "configs/datasets/mini.yaml",
+            "--config-file", f"configs/trainers/{trainer}/mini.yaml",
+            "--target-domains", target, "--output-dir", str(folder), *SMALL, *map(str, options)]

@@ -1,0 +1,110 @@
+"""load_clip against zeroshot.json: features and logits of upstream's CLIP on the same weights."""
+import goldens_recipe as recipe
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dassl.utils.errors import UserError
+from promptshift.modeling.clip import load_clip
+from promptshift.modeling.prompts import PromptTemplate
+from promptshift.modeling.tokens import clean_name, tokenize
+
+GOLDEN = recipe.golden("zeroshot")
+
+
+@pytest.mark.parametrize("kind", ["vit", "rn"])
+def test_regenerated_weights_are_the_recipe_s(kind):
+    state = recipe.state_dict(kind)
+    checks = GOLDEN[f"weight_checks_{kind}"]
+    assert set(checks) <= set(state) and {key for key in state if key.startswith("visual.")} <= set(checks)
+    for key, check in checks.items():
+        assert float(state[key].double().norm()) == pytest.approx(check["l2"], rel=1e-6, abs=1e-7), key
+
+
+@pytest.mark.parametrize("kind, res", [("vit", 32), ("rn", 64)])
+def test_zeroshot_features_and_logits(kind, res):
+    case, clip = GOLDEN["cases"][kind], recipe.clip(kind)
+    template = PromptTemplate(clip, recipe.CLASSNAMES, 4, "a photo of a")
+    for row, eot, ids in zip(template.tokens.tolist(), template.eot.tolist(), case["token_ids"]):
+        assert row[:eot + 1] == ids
+    image_features = clip.encode_image(recipe.images(res=res))
+    np.testing.assert_allclose(image_features, case["image_features_unnormalised"], atol=1e-4)
+    text = template.tower.encode(template.embeds(template.words), template.eot)
+    np.testing.assert_allclose(text, case["text_features_unnormalised"], atol=1e-4)
+    assert float(clip.logit_scale) == pytest.approx(case["logit_scale_exp"], rel=1e-6)
+    logits = clip.logit_scale * F.normalize(image_features, dim=-1) @ template.features(template.words).T
+    np.testing.assert_allclose(logits, case["logits"], atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["state_dict", "wrapped", "torchscript", "safetensors"])
+@pytest.mark.parametrize("kind, res", [("vit", 32), ("rn", 64)])
+def test_local_weights_load_in_every_form_without_rounding(tmp_path, form, kind, res):
+    state = recipe.state_dict(kind)
+    path = tmp_path / "clip.pt"
+    if form == "state_dict":
+        torch.save(state, path)
+    elif form == "wrapped":
+        torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, path)
+    elif form == "safetensors":
+        from safetensors.torch import save_file
+        path = tmp_path / "clip.safetensors"
+        save_file(state, path)
+    else:
+        torch.jit.script(_as_module(state)).save(str(path))
+    clip = load_clip("ViT-B/16", path=str(path))
+    expected = GOLDEN["cases"][kind]["image_features_unnormalised"]
+    np.testing.assert_allclose(clip.encode_image(recipe.images(res=res)), expected, atol=1e-4)
+    assert clip.image_size == res and clip.text_width == 128 and clip.embed_dim == 64
+
+
+def _as_module(state):
+    """A scriptable module tree whose state dict has CLIP's keys, as OpenAI's archives have."""
+    root = torch.nn.Module()
+    for key, value in state.items():
+        *path, leaf = key.split(".")
+        node = root
+        for name in path:
+            if name not in node._modules:
+                node.add_module(name, torch.nn.Module())
+            node = node._modules[name]
+        node.register_buffer(leaf, value)
+    root.register_buffer("input_resolution", torch.tensor(32))
+    return root
+
+
+@pytest.mark.parametrize("precision, tolerance", [("fp16", 0.02), ("bf16", 0.15), ("amp", 1e-4)])
+@pytest.mark.parametrize("kind, res", [("vit", 32), ("rn", 64)])
+def test_lower_precisions_stay_close(kind, res, precision, tolerance):
+    clip = recipe.clip(kind, precision)
+    template = PromptTemplate(clip, recipe.CLASSNAMES, 4, "a photo of a")
+    image_features = F.normalize(clip.encode_image(recipe.images(res=res)).float(), dim=-1)
+    logits = clip.logit_scale * image_features @ template.features(template.words).float().T
+    np.testing.assert_allclose(logits, GOLDEN["cases"][kind]["logits"], atol=tolerance * 20)
+
+
+def test_bad_requests_are_one_clear_line(tmp_path):
+    garbage, foreign = tmp_path / "garbage.pt", tmp_path / "foreign.pt"
+    garbage.write_bytes(b"not a checkpoint")
+    torch.save({"weight": torch.ones(2)}, foreign)
+    for kwargs, words in [
+        (dict(name="ViT-B/61"), ["ViT-B/61", "ViT-B/16"]),
+        (dict(name="mini", precision="fp8"), ["PREC", "fp8", "bf16"]),
+        (dict(name="ViT-B/16", path=str(tmp_path / "none.pt")), ["none.pt"]),
+        (dict(name="ViT-B/16", path=str(garbage)), ["garbage.pt"]),
+        (dict(name="ViT-B/16", path=str(foreign)), ["foreign.pt", "token_embedding"]),
+        (dict(name="ViT-B-32:nothing"), ["nothing", "laion2b"]),
+        (dict(name="ViT-B-61:openai"), ["ViT-B-61", "ViT-B-16"]),
+        (dict(name="ViT-B-32:openai"), ["QuickGELU", "ViT-B-32-quickgelu:openai"]),
+    ]:
+        with pytest.raises(UserError) as error:
+            load_clip(**kwargs)
+        message = str(error.value)
+        assert "\n" not in message and all(word in message for word in words), message
+
+
+def test_too_long_prompts_are_named_not_cut():
+    clip = recipe.clip()
+    with pytest.raises(UserError, match="77 positions"):
+        tokenize(clip.tokenizer, ["word " * 100], 77)
+    assert clean_name("electric_guitar") == "electric guitar"

@@ -1,0 +1,94 @@
+"""The fast text tower equals the plain 77-token one; chunks and shared prefixes change nothing."""
+import goldens_recipe as recipe
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dassl.utils.errors import UserError
+from promptshift.modeling.prompts import PromptLearner, PromptTemplate
+from promptshift.modeling.text_tower import TextTower
+
+NAMES = [*recipe.CLASSNAMES, "a rather long class name indeed"]
+
+
+def plain_features(template, ctx):
+    """The released codes' way: 77 tokens, every class in full."""
+    x = template.embeds(ctx)
+    pad = template.clip.embed_tokens(torch.zeros(len(x), 77 - x.shape[1], dtype=torch.long))
+    model = template.clip.model
+    x = torch.cat([x, pad], dim=1) + model.positional_embedding
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask))
+    return F.normalize(x[torch.arange(len(x)), template.eot] @ model.text_projection, dim=-1)
+
+
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("csc", [False, True])
+@pytest.mark.parametrize("max_tokens", [16384, 40, 12])
+def test_truncated_chunked_shared_equals_77_tokens(position, csc, max_tokens):
+    torch.manual_seed(0)
+    learner = PromptLearner(recipe.clip(), NAMES, n_ctx=4, csc=csc, position=position, max_tokens=max_tokens)
+    fast = learner()
+    fast_grad, = torch.autograd.grad(fast.square().sum(dim=1) @ torch.arange(7.) + fast[2, :5].sum(), learner.ctx)
+    plain = plain_features(learner.template, learner.ctx)
+    plain_grad, = torch.autograd.grad(plain.square().sum(dim=1) @ torch.arange(7.) + plain[2, :5].sum(), learner.ctx)
+    torch.testing.assert_close(fast, plain, atol=1e-5, rtol=0)
+    torch.testing.assert_close(fast_grad, plain_grad, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("position", ["end", "front"])
+@pytest.mark.parametrize("max_tokens", [16384, 64])
+def test_many_contexts_equal_one_at_a_time(position, max_tokens):
+    template = PromptTemplate(recipe.clip(), NAMES, 4, position=position, max_tokens=max_tokens)
+    contexts = torch.randn(5, 4, 128, generator=torch.Generator().manual_seed(1)) * 0.05
+    together = template.features_each(contexts)
+    assert together.shape == (5, 7, 64)
+    for ctx, rows in zip(contexts, together):
+        torch.testing.assert_close(rows, plain_features(template, ctx), atol=1e-5, rtol=0)
+
+
+def test_towers_without_plain_blocks_take_the_general_path():
+    template = PromptTemplate(recipe.clip(), NAMES, 4)
+    contexts = torch.randn(3, 4, 128, generator=torch.Generator().manual_seed(1)) * 0.05
+    shared = template.features_each(contexts)
+    template.tower.can_share_prefix = False
+    torch.testing.assert_close(template.features_each(contexts), shared, atol=1e-5, rtol=0)
+
+
+def test_deep_prompts_replace_the_previous_layer_s_outputs():
+    clip = recipe.clip()
+    template = PromptTemplate(clip, NAMES, 2, "a photo")
+    generator = torch.Generator().manual_seed(2)
+    ctx, *deep = torch.randn(3, 2, 128, generator=generator) * 0.05
+    fast = template.features(ctx, deep)
+    x = template.embeds(ctx) + clip.model.positional_embedding[:template.embeds(ctx).shape[1]]
+    mask = clip.model.attn_mask[:x.shape[1], :x.shape[1]]
+    for i, block in enumerate(clip.model.transformer.resblocks):
+        if i in (1, 2):
+            x = torch.cat([x[:, :1], deep[i - 1].expand(len(x), -1, -1), x[:, 3:]], dim=1)
+        x = block(x, attn_mask=mask)
+    plain = clip.model.ln_final(x)[torch.arange(len(x)), template.eot] @ clip.model.text_projection
+    torch.testing.assert_close(fast, F.normalize(plain, dim=-1), atol=1e-5, rtol=0)
+
+
+def test_words_beyond_n_ctx_stay_fixed_in_the_prompt():
+    template = PromptTemplate(recipe.clip(), ["dog"], 2, "a photo of a")
+    assert template.tokens[0].tolist() == [49406, 320, 1125, 539, 320, 1929, 269, 49407]
+    assert template.words.shape == (2, 128) and template.suffix.shape[1] == 5  # "of a dog . EOT"
+
+
+def test_state_dict_holds_the_context_alone():
+    assert list(PromptLearner(recipe.clip(), NAMES).state_dict()) == ["ctx"]
+
+
+def test_bad_positions_and_sizes_are_named():
+    for kwargs, word in [(dict(position="left"), "left"), (dict(n_ctx=0), "N_CTX"), (dict(n_ctx=90), "77 positions")]:
+        with pytest.raises(UserError, match=word):
+            PromptLearner(recipe.clip(), NAMES, **kwargs)
+
+
+def test_non_causal_towers_are_refused():
+    clip = recipe.clip()
+    broken = type("Clip", (), {"text": type("Text", (), {"attn_mask": None})(), "name": "other"})()
+    with pytest.raises(UserError, match="causal"):
+        TextTower(broken)
+    assert TextTower(clip).context_length == 77

@@ -1,0 +1,53 @@
+"""Zero-shot CLIP."""
+import torch
+import torch.nn.functional as F
+
+from dassl.engine import TRAINER_REGISTRY
+from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.modeling.templates import SELECTED, fill, template_of
+from promptshift.modeling.text_tower import TextTower
+
+
+@TRAINER_REGISTRY.register(aliases=("CLIP_ZS",))
+class ZeroshotCLIP(PromptTrainer):
+    """CLIP with one hand-written prompt per dataset (Radford et al. 2021, arXiv 2103.00020, section 3.1).
+
+    Nothing is learnt: training goes straight to the test. `TEMPLATE` replaces the dataset's template.
+
+    Differs from the released code: train.py without --eval-only tests instead of failing.
+    """
+
+    BLOCK = "ZSCLIP"
+    DEFAULTS = dict(PREC="fp16", TEMPLATE="")
+
+    def build_prompts(self, clip, classnames):
+        tower = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK)
+        rows = [tower.encode_texts(fill(template, classnames)) for template in self.templates()]
+        self.class_features = F.normalize(torch.stack(rows).mean(dim=0), dim=-1)  # (K, E)
+        return {}
+
+    def templates(self) -> list[str]:
+        """The templates whose class features are averaged."""
+        return [self.options.TEMPLATE or template_of(self.cfg.DATASET.NAME)]
+
+    def predict_features(self, features):
+        return self.clip.logit_scale * features @ self.class_features.T
+
+    def train(self):
+        print("Nothing to train: zero-shot")
+        self.test()
+
+    def load_model(self, directory, epoch=None):
+        """Nothing was saved, so nothing is loaded."""
+
+
+@TRAINER_REGISTRY.register()
+class ZeroshotCLIP2(ZeroshotCLIP):
+    """Zero-shot CLIP with the mean of eight templates' class features (the seven selected ones and the dataset's).
+
+    Differs from the released code: the template list is not changed by being used (there, building the trainer
+    twice adds the dataset's template twice).
+    """
+
+    def templates(self):
+        return [*SELECTED, *super().templates()]
