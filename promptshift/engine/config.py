@@ -17,7 +17,7 @@ from promptshift.paths import load_plugins
 
 # what may differ between two runs of the same configuration: places, speed and talk
 _NOT_HASHED = ("OUTPUT_DIR", "RESUME", "DATASET.ROOT", "DATASET.DOWNLOAD", "DATALOADER.NUM_WORKERS", "USE_CUDA",
-               "VERBOSE", "TRAIN.PRINT_FREQ", "TEST.FEATURE_CACHE", "PROTOCOL", "MODEL.TEXT_CHUNK",
+               "VERBOSE", "DETERMINISTIC", "TRAIN.PRINT_FREQ", "TEST.FEATURE_CACHE", "PROTOCOL", "MODEL.TEXT_CHUNK",
                "TRAIN.CHECKPOINT_FREQ")
 
 # flags of CoOp, SPG and DPSPG that name one configuration key: flag -> key
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model-dir", default="", help="a finished run's folder, for --eval-only")
     p.add_argument("--load-epoch", type=int, default=None, help="which checkpoint of --model-dir (default: best)")
     p.add_argument("--no-train", action="store_true", help="build everything, train nothing, test nothing")
+    p.add_argument("--deterministic", action="store_true", help="sets DETERMINISTIC: repeatable GPU kernels only")
     p.add_argument("--gpu", default=None, help="which GPU to use, as CUDA_VISIBLE_DEVICES")
     for flag in ("--tpt", "--save"):
         p.add_argument(flag, action="store_true", help="accepted for older scripts, changes nothing")
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 def extend_cfg(cfg: CN) -> None:
     """Adds the project's keys, then every registered trainer's own block (its DEFAULTS)."""
+    cfg.DETERMINISTIC = False                # only kernels that repeat exactly, also on a GPU
     cfg.PROTOCOL = ""                        # recorded in result.json: which protocol asked for the run
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"    # all | base | new
     cfg.DATASET.DOWNLOAD = True              # try to download what is missing
@@ -85,6 +87,7 @@ def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
     args = parser().parse_args(argv)
     cfg = get_cfg_default()
     extend_cfg(cfg)
+    _give_back_swallowed_keys(args, cfg)
     trainer = TRAINER_REGISTRY.get(args.trainer or _trainer_named_in(args.config_file))
     aliases = getattr(trainer, "KEY_ALIASES", {})
     for path in (args.dataset_config_file, args.config_file):
@@ -95,6 +98,18 @@ def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
     _check(cfg, trainer)
     cfg.freeze()
     return cfg, args
+
+
+def _give_back_swallowed_keys(args: argparse.Namespace, cfg: CN) -> None:
+    """KEY VALUE pairs right behind a flag that takes several words belong to the options, not to the flag."""
+    keys = flatten(cfg)
+    for flag in _LIST_FLAGS:
+        name = flag.replace("-", "_")
+        words = getattr(args, name) or []
+        start = next((i for i, word in enumerate(words) if word in keys), len(words))
+        if start < len(words):
+            setattr(args, name, words[:start])
+            args.opts = [*words[start:], *args.opts]
 
 
 def _trainer_named_in(path: str) -> str:
@@ -111,7 +126,7 @@ def _trainer_named_in(path: str) -> str:
 
 
 def _flags_as_opts(args: argparse.Namespace, cfg: CN) -> list:
-    opts = []
+    opts = ["DETERMINISTIC", True] if args.deterministic else []
     for flag, key in (_KEY_FLAGS | _LIST_FLAGS).items():
         value = getattr(args, flag.replace("-", "_"))
         if value is not None:

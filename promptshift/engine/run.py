@@ -10,7 +10,7 @@ from pathlib import Path
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY, build_trainer
-from dassl.utils import atomic_path, collect_env_info, set_random_seed, setup_logger
+from dassl.utils import atomic_path, collect_env_info, set_deterministic, set_random_seed, setup_logger
 from dassl.utils.errors import UserError
 from dassl.utils.logger import Logger
 from promptshift.engine.config import build_cfg, config_hash
@@ -52,6 +52,8 @@ def run(cfg: CN, eval_only: bool = False, model_dir: str = "", load_epoch: int |
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
+    if cfg.DETERMINISTIC:
+        set_deterministic(True)
     setup_logger(cfg.OUTPUT_DIR)
     _write_config(cfg)
     print(cfg.dump())

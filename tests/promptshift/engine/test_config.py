@@ -31,6 +31,11 @@ def test_coop_s_flags_mean_what_they_mean_there():
     assert build_cfg(BASE)[0].SEED == -1
 
 
+def test_options_right_behind_a_list_flag_are_options():
+    cfg, _ = build_cfg([*BASE, "--target-domains", "sketch", "photo", "OPTIM.LR", "0.5", "SEED", "7"])
+    assert list(cfg.DATASET.TARGET_DOMAINS) == ["sketch", "photo"] and (cfg.OPTIM.LR, cfg.SEED) == (0.5, 7)
+
+
 def test_dpspg_s_flags_and_released_key_blocks(tmp_path):
     released = tmp_path / "pnspg_transformer.yaml"
     released.write_text("TRAINER:\n  SPG:\n    N_CTX: 8\n    PREC: fp32\nALPHA: 0.5\nLATE: 20\n")

@@ -12,7 +12,7 @@ from mini_runs import arguments
 
 from dassl.engine import build_trainer
 from promptshift.engine.config import build_cfg, config_hash
-from promptshift.engine.run import main
+from promptshift.engine.run import expected_accuracy, main
 
 
 def scores(record):
@@ -137,3 +137,27 @@ def test_a_finished_folder_is_not_trained_again_and_another_configuration_s_run_
     kept, = (tmp_path / "run").glob("previous-*")
     assert (kept / "prompt_learner" / "model-best.pth.tar").read_bytes() == weights
     assert json.loads((kept / "result.json").read_text())["metrics"] == first["metrics"]
+
+
+def test_a_released_checkpoint_with_token_buffers_loads(train, tmp_path, mini_root):
+    trained = train("CoOp")
+    ctx = torch.load(tmp_path / "run/prompt_learner/model-best.pth.tar", weights_only=True)["state_dict"]["ctx"]
+    released = tmp_path / "released" / "prompt_learner"
+    released.mkdir(parents=True)
+    state = {"ctx": ctx, "token_prefix": torch.zeros(20, 1, 128), "token_suffix": torch.zeros(20, 72, 128)}
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(torch.optim.SGD([ctx], lr=0.1), 5)
+    torch.save({"state_dict": state, "epoch": 50, "scheduler": {"successor": scheduler}, "val_result": None},
+               released / "model.pth.tar-50")
+    argv = arguments(mini_root, tmp_path / "eval", "CoOp")
+    at = argv.index("OPTIM.MAX_EPOCH")
+    argv[at:at] = ["--eval-only", "--model-dir", str(tmp_path / "released"), "--load-epoch", "50"]
+    assert main(argv) == 0
+    assert json.loads((tmp_path / "eval" / "result.json").read_text())["metrics"] == trained["metrics"]
+
+
+def test_the_published_number_of_a_cell_is_recorded():
+    argv = ["--trainer", "ZeroshotCLIP", "--dataset-config-file", "configs/datasets/pacs.yaml", "--backbone", "ViT-B/16"]
+    cfg, _ = build_cfg([*argv, "--target-domains", "sketch", "PROTOCOL", "multi_source"])
+    assert expected_accuracy(cfg) == 88.2
+    cfg, _ = build_cfg([*argv, "--target-domains", "sketch"])
+    assert expected_accuracy(cfg) is None
