@@ -11,7 +11,7 @@ install: $(VENV)/.installed
 # the stamp is made last, so that an interrupted installation is taken up again
 $(VENV)/.installed: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[test]"
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --quiet -e ".[test]"
 	touch $@
 
 # the whole DPSPG leave-one-domain-out protocol on the embedded world, ending in a table

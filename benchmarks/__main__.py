@@ -9,6 +9,7 @@ import torch
 from tabulate import tabulate
 
 from benchmarks import plain
+from benchmarks.stage_two import stage_two_rows
 from benchmarks.timing import HEADER, Row, compare
 from promptshift.modeling.clip import FrozenCLIP, build_clip, load_clip
 from promptshift.modeling.features import cached_features
@@ -119,7 +120,7 @@ def main() -> None:
     arguments.add_argument("--device", default="cpu", help="cpu or cuda")
     device = arguments.parse_args().device
     clip = random_clip(device)
-    rows = [*text_rows(clip), dpspg_row(clip), cache_row(device)]
+    rows = [*text_rows(clip), dpspg_row(clip), cache_row(device), *stage_two_rows(device)]
     print(f"device {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; 4 context tokens; "
           "plain = 77 tokens, one image at a time, no cache")
     print(tabulate([row.cells() for row in rows], headers=HEADER, tablefmt="github"))

@@ -43,8 +43,8 @@ def compare(what: str, plain: Callable[[], Tensor], ours: Callable[[], Tensor], 
     ours()
     seconds, outputs = [], None
     for _ in range(runs):
-        first, slow = _clock(plain)
-        second, fast = _clock(ours)
+        first, slow = clock(plain)
+        second, fast = clock(ours)
         seconds.append((slow / share, fast))
         outputs = first, second
     difference = float((outputs[0] - outputs[1][:len(outputs[0])]).abs().max())
@@ -53,7 +53,8 @@ def compare(what: str, plain: Callable[[], Tensor], ours: Callable[[], Tensor], 
     return Row(what, slow, fast, statistics.median(s / f for s, f in seconds), difference, goal)
 
 
-def _clock(run: Callable[[], Tensor]) -> tuple[Tensor, float]:
+def clock(run: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    """What `run` returns, on the CPU, and how long it took, in seconds."""
     _wait()
     start = time.perf_counter()
     result = run()

@@ -8,9 +8,10 @@ from dassl.utils.errors import UserError
 
 from ._facts import DomainSet, find_domain_set
 from ._layout import Place, dataset_folder, domain_pieces, find_place, image_names
-from ._obtain import MINI_COMMAND, missing_data_help
-from ._splits import Split, read_split
+from ._obtain import missing_data_help, obtain
+from ._splits import Split, load_split, read_split
 from .domain_sets import domain_sets
+from .own_folder import read_folder
 
 
 @dataclass
@@ -51,17 +52,21 @@ def known_datasets() -> list[str]:
     return list(domain_sets)
 
 
-def check_dataset(name: str, root: str | Path, deep: bool = False) -> CheckReport:
+def check_dataset(name: str, root: str | Path, deep: bool = False, folder: str = "") -> CheckReport:
     """Count the images of a dataset below `root`; nothing is downloaded, rendered or written.
 
     Args:
         deep: Also let PIL verify every image.
+        folder: DATASET.FOLDER of a folder of one's own; `name` is not looked at then.
 
     Raises:
-        UserError: No dataset answers to `name`.
+        UserError: No dataset answers to `name`, or the folder is not one of images.
     """
-    facts = find_domain_set(name)
-    place = find_place(facts, root)
+    if folder:
+        facts, place = read_folder(root, folder)
+    else:
+        facts = find_domain_set(name)
+        place = find_place(facts, root)
     report = CheckReport(facts.name, place.image_dir if place else dataset_folder(facts, root), facts.n_classes)
     for domain in facts.domains:
         folder = place.domain_dirs.get(domain) if place else None
@@ -75,6 +80,18 @@ def check_dataset(name: str, root: str | Path, deep: bool = False) -> CheckRepor
     return report
 
 
+def prepare_dataset(name: str, root: str | Path) -> None:
+    """Download (or render) what is missing of a dataset, and make its splits.
+
+    Raises:
+        UserError: No dataset answers to `name`, or its images could not be had; the line says what to put where.
+    """
+    facts = find_domain_set(name)
+    place = obtain(facts, root, list(facts.domains))
+    for domain in facts.domains:
+        load_split(facts, place, domain)
+
+
 def _check_domain(facts: DomainSet, place: Place, entry: DomainReport, report: CheckReport, deep: bool) -> None:
     try:
         entry.split = read_split(facts, place, entry.domain)
@@ -83,11 +100,13 @@ def _check_domain(facts: DomainSet, place: Place, entry: DomainReport, report: C
         report.problems.append(f"{entry.domain}: {error}")
         return
     entry.per_class = {name: len(paths) for name, paths in images.items()}
+    # Published counts are to be met; in a folder of one's own a domain may lack a class.
+    remarks = report.advice if entry.expected is None else report.problems
     if entry.expected not in (None, entry.found):
-        report.problems.append(f"{entry.domain}: {entry.found:,} images, {entry.expected:,} expected")
+        remarks.append(f"{entry.domain}: {entry.found:,} images, {entry.expected:,} expected")
     if not facts.lists and len(images) != facts.n_classes:
-        report.problems.append(f"{entry.domain}: {len(images)} class folders, {facts.n_classes} expected")
-    report.problems += [f"{entry.domain}: no images of {name}" for name, paths in images.items() if not paths]
+        remarks.append(f"{entry.domain}: {len(images)} class folders, {facts.n_classes} expected")
+    remarks += [f"{entry.domain}: no images of {name}" for name, paths in images.items() if not paths]
     if deep:
         report.problems += [f"{entry.domain}: unreadable image {path}"
                             for paths in images.values() for path in paths if not _readable(path)]
@@ -118,7 +137,8 @@ def _readable(path: Path) -> bool:
 
 def _advise(facts: DomainSet, report: CheckReport, folder: Path) -> None:
     if facts.rendered and not report.ok:
-        report.advice.append(f"delete {folder}; it is rendered again by {MINI_COMMAND}")
+        report.advice.append(f"remove {folder} where it exists; python -m promptshift.data prepare {facts.name} "
+                             "renders it anew")
     elif not report.ok:
         report.advice.append(missing_data_help(facts.archives, folder))
     if report.ok and not all(entry.split for entry in report.domains):
@@ -139,5 +159,5 @@ def format_report(report: CheckReport) -> str:
                    if counts else "")
         lines.append(f"  {entry.domain}: {entry.found:,} images (expected {expected}){classes}{split}")
     lines += [f"  problem: {problem}" for problem in report.problems]
-    lines += [f"  to do: {advice}" for advice in report.advice]
+    lines += [f"  note: {advice}" for advice in report.advice]
     return "\n".join(lines + ["  all is well" if report.ok else f"  {len(report.problems)} problem(s)"])

@@ -3,7 +3,7 @@
 Sizes, folder layouts and archive ids are those of the SPG (arXiv 2404.19286), DPSPG (arXiv 2505.18770) and
 Dassl.pytorch repositories. Everything here is data; the machinery that reads it is in `domain_sets.py`.
 """
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dassl.utils.errors import UserError, suggest
@@ -43,7 +43,7 @@ class DomainSet:
     name: str
     folders: tuple[str, ...]  # below DATASET.ROOT, the canonical one first
     totals: Mapping[str, int | None]
-    code_letters: str  # one character per domain, in the order of `domains`
+    code_letters: Sequence[str]  # one code per domain, in the order of `domains`; full names where there are no codes
     n_classes: int
     aliases: tuple[str, ...] = ()
     pieces: tuple[tuple[str, str], ...] = (("", RULE_70_30),)
@@ -51,6 +51,7 @@ class DomainSet:
     folder_names: Mapping[str, str] = field(default_factory=dict)  # other spellings of domain folders -> domain
     numbered_classes: tuple[str, ...] = ()  # names of class folders that are called 0, 1, 2, ...
     corrupt: tuple[str, ...] = ()  # domain/class/file, skipped
+    not_classes: tuple[str, ...] = ()  # sub-folders of a domain that are something else
     lists: str = ""  # folder with {domain}_{train,test}.txt that name the images
     archives: tuple[Archive, ...] = ()
     split_archive: Archive | None = None
@@ -63,7 +64,7 @@ class DomainSet:
 
     @property
     def codes(self) -> dict[str, str]:
-        """One-character code -> domain name."""
+        """Code (one character for published datasets) -> domain name."""
         return dict(zip(self.code_letters, self.domains, strict=True))
 
     def code_of(self, domain: str) -> str:
@@ -77,7 +78,7 @@ class DomainSet:
 
     def allowed_domains(self) -> str:
         """The domains with their codes, for messages."""
-        return ", ".join(f"{domain} ({code})" for code, domain in self.codes.items())
+        return ", ".join(domain if code == domain else f"{domain} ({code})" for code, domain in self.codes.items())
 
 
 def normalise(name: str) -> str:
@@ -169,5 +170,9 @@ _TABLE = (
     DomainSet(
         "MiniDG", ("mini_dg",), {"art_painting": 1200, "cartoon": 1200, "photo": 1200, "sketch": 1200}, "acps", 20,
         ("mini",), rendered=True),
+    DomainSet("MiniDG2", ("mini_dg2",), {"clipart": 360, "silhouette": 360, "watercolor": 360}, "csw", 6, ("mini2",),
+              rendered=True),
+    DomainSet("MiniDG3", ("mini_dg3",), {"cartoon_thin": 360, "chalk": 360, "photo_wide": 360}, "tcp", 6, ("mini3",),
+              rendered=True),
 )
 DOMAIN_SETS: dict[str, DomainSet] = {facts.name: facts for facts in _TABLE}

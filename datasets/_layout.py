@@ -91,7 +91,8 @@ def domain_pieces(facts: DomainSet, domain_dir: Path, variant: str = "") -> list
 def _class_folders(facts: DomainSet, folder: Path) -> dict[str, Path]:
     """Class name -> folder; numbered folders get the names of the table."""
     numbered = {str(label): name for label, name in enumerate(facts.numbered_classes)}
-    return {numbered.get(name, name): path for name, path in sub_folders(folder).items()}
+    return {numbered.get(name, name): path for name, path in sub_folders(folder).items()
+            if name not in facts.not_classes}
 
 
 def class_names(facts: DomainSet, place: Place) -> list[str]:

@@ -9,7 +9,7 @@ from ._facts import Archive, DomainSet
 from ._layout import DOWNLOAD_FOLDER, Place, dataset_folder, find_place
 from ._splits import PUBLISHED_FOLDERS
 
-MINI_PER_CLASS = 60  # images per class and domain of the mini world
+MINI_PER_CLASS = 60  # images per class and domain of a mini world
 MINI_SEED = 0
 MINI_COMMAND = "bash scripts/dpspg/main.sh mini"
 
@@ -25,7 +25,7 @@ def obtain(facts: DomainSet, root: str | Path, needed: list[str], download: bool
     """
     folder = dataset_folder(facts, root)
     if facts.rendered and find_place(facts, root) is None:
-        _render(folder)
+        _render(facts, folder)
     wanted = _archives_wanted(facts, find_place(facts, root), folder, needed)
     offline = [archive for archive in wanted if not (folder / DOWNLOAD_FOLDER / archive.file).exists()]
     if offline and not download:
@@ -42,14 +42,15 @@ def obtain(facts: DomainSet, root: str | Path, needed: list[str], download: bool
     return place
 
 
-def _render(folder: Path) -> None:
-    from promptshift.mini import MINI_DG, render_world  # only this dataset needs the renderer
+def _render(facts: DomainSet, folder: Path) -> None:
+    from promptshift.mini import render_world  # only these datasets need the renderer
+    from promptshift.mini.worlds import WORLDS
 
-    print(f"Rendering the mini world into {folder}")
+    print(f"Rendering the mini world {facts.name} into {folder}")
     try:
-        render_world(MINI_DG, folder, per_class=MINI_PER_CLASS, seed=MINI_SEED)
+        render_world(WORLDS[facts.name], folder, per_class=MINI_PER_CLASS, seed=MINI_SEED)
     except OSError as error:
-        raise UserError(f"MiniDG: cannot write {folder} ({error}); give a writable folder with --root") from error
+        raise UserError(f"{facts.name}: cannot write {folder} ({error}); give a writable folder with --root") from error
 
 
 def _archives_wanted(facts: DomainSet, place: Place | None, folder: Path, needed: list[str]) -> list[Archive]:

@@ -26,9 +26,9 @@ domain_sets: dict[str, DomainSet] = DOMAIN_SETS
 class MultiDomainDataset(DatasetBase):
     """A member of the table of multi-domain datasets.
 
-    Reads DATASET.{ROOT, NAME, SOURCE_DOMAINS, TARGET_DOMAINS, NUM_SHOTS, VARIANT, DOWNLOAD, SUBSAMPLE_CLASSES} and
-    SEED. `Datum.domain` is the index in the sorted list of all domains of the dataset; labels do not depend on the
-    domains in use; `Datum.classname` is the name of the class folder.
+    Reads DATASET.{ROOT, NAME, SOURCE_DOMAINS, TARGET_DOMAINS, NUM_SHOTS, VARIANT, DOWNLOAD, SUBSAMPLE_CLASSES,
+    TEST_ALL} and SEED. `Datum.domain` is the index in the sorted list of all domains of the dataset; labels do not
+    depend on the domains in use; `Datum.classname` is the name of the class folder.
 
     Raises:
         UserError: A value of the configuration is not allowed, or the images or a split are not as they should be.
@@ -37,22 +37,24 @@ class MultiDomainDataset(DatasetBase):
     facts: DomainSet
 
     def __init__(self, cfg: CfgNode) -> None:
-        facts, options = self.facts, cfg.DATASET
+        options = cfg.DATASET
         if not options.ROOT:
-            raise UserError(f"DATASET.ROOT is empty; give the folder that holds (or will hold) "
-                            f"{facts.folders[0]} with --root")
+            raise UserError(f"DATASET.ROOT is empty; give the folder that holds (or will hold) the images of "
+                            f"{options.NAME} with --root")
+        facts = self.facts = self.facts_for(options)
+        self.name = facts.name
         variant = _variant(facts, options)
         self.source_domains, self.target_domains = choose_domains(
             facts, options.NAME, options.SOURCE_DOMAINS, options.TARGET_DOMAINS)
         self.domains = list(facts.domains)
         used = list(dict.fromkeys(self.source_domains + self.target_domains))
         root = Path(os.path.abspath(os.path.expanduser(options.ROOT)))
-        place = obtain(facts, root, used, options.get("DOWNLOAD", True))
+        place = self.obtain(facts, root, used, options)
         self.dataset_dir, self.image_dir = str(place.dataset_dir), str(place.image_dir)
         splits = {domain: load_split(facts, place, domain, variant) for domain in used}
         self._label_names = _label_names(facts, place, splits)
         _report_gaps(facts, splits, self._label_names, self.source_domains)
-        train, val, test = self._pool(splits, place)
+        train, val, test = self._pool(splits, place, options.get("TEST_ALL", False))
         if options.NUM_SHOTS > 0:
             tag = "-".join(filter(None, (facts.name, variant, "".join(map(facts.code_of, self.source_domains)))))
             train, val = fewshot_sets(self, train, val, options.NUM_SHOTS, cfg.SEED,
@@ -63,9 +65,22 @@ class MultiDomainDataset(DatasetBase):
         train, val, test = (relabel(data, kept) for data in (train, val, test))
         super().__init__(train_x=train, val=val, test=test)
 
-    def _pool(self, splits: dict[str, Split], place: Place) -> list[list[Datum]]:
-        """Train, val and test images: sources' splits, and the whole targets (their val when they are the sources)."""
-        same = set(self.source_domains) == set(self.target_domains)
+    @classmethod
+    def facts_for(cls, options: CfgNode) -> DomainSet:
+        """Facts of the dataset that a DATASET block names."""
+        return cls.facts
+
+    def obtain(self, facts: DomainSet, root: Path, used: list[str], options: CfgNode) -> Place:
+        """Where the domains in use are, after getting them there."""
+        return obtain(facts, root, used, options.get("DOWNLOAD", True))
+
+    def _pool(self, splits: dict[str, Split], place: Place, test_all: bool) -> list[list[Datum]]:
+        """Train, val and test images: sources' splits, and the whole targets.
+
+        Where the sources are the targets, test is their val split, unless `test_all` asks for every image: the
+        train split then is part of the test set, so only models trained elsewhere may be evaluated.
+        """
+        same = set(self.source_domains) == set(self.target_domains) and not test_all
         train = [item for domain in self.source_domains for item in splits[domain].train]
         val = [item for domain in self.source_domains for item in splits[domain].val]
         test = [item for domain in self.target_domains

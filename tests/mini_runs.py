@@ -2,7 +2,8 @@
 
 # everything small: two epochs of everything, a narrow generator, one stored view
 SMALL = ["OPTIM.MAX_EPOCH", "2", "DATALOADER.TRAIN_X.FEATURE_VIEWS", "1", "TRAINER.DPSPG.FEEDFORWARD", "32",
-         "TRAINER.DPSPG.LAYERS", "1", "TRAINER.DPSPG.LABELS.MAX_EPOCH", "1", "TRAINER.DPSPG.LABELS.FEATURE_VIEWS", "1"]
+         "TRAINER.DPSPG.LAYERS", "1", "TRAINER.DPSPG.LABELS.MAX_EPOCH", "1", "TRAINER.DPSPG.LABELS.FEATURE_VIEWS", "1",
+         "TRAINER.SPG.LABELS.MAX_EPOCH", "1", "TRAINER.SPG.LABELS.FEATURE_VIEWS", "1"]
 
 
 def arguments(root, folder, trainer, *options, target="sketch", seed=1):

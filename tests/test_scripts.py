@@ -67,11 +67,21 @@ def test_each_script_names_its_protocol(call):
         "scripts/coop/main.sh": "coop_main mini",
         "scripts/dpspg/main.sh": "multi_source DPSPG mini",
         "scripts/zsclip/main.sh": "multi_source ZeroshotCLIP mini",
+        "scripts/spg/single_source.sh": "single_source SPG mini",
+        "scripts/dpl/cross_dataset.sh": "cross_dataset DPLCLIP mini",
     }
     for name, words in expected.items():
         assert call("sh", name, "mini").stdout.split()[1:] == ["-m", "promptshift.protocols", *words.split()]
     assert call("sh", "scripts/zsclip/main.sh", "mini").stdout.splitlines()[0].endswith("|1")
     assert call("sh", "scripts/zsclip/main.sh", "mini", SEEDS="2 3").stdout.splitlines()[0].endswith("|2 3")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "source.sh" in name or "cross_dataset" in name])
+def test_the_paper_s_single_seed_settings_take_other_seeds_too(call, name):
+    place, _, _, protocol, trainer, dataset = call("sh", name, "mini").stdout.splitlines()
+    assert place.endswith("|1") and protocol == Path(name).stem and dataset == "mini"
+    assert (CHECKOUT / "configs" / "trainers" / trainer).is_dir()
+    assert call("sh", name, "mini", SEEDS="2 3").stdout.splitlines()[0].endswith("|2 3")
 
 
 def test_zeroshot_takes_coops_two_arguments(call):

@@ -4,13 +4,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import load_checkpoint
-from dassl.utils.errors import UserError
+from promptshift.engine.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path
 from promptshift.engine.prompt_trainer import PromptTrainer
-from promptshift.engine.stages import domain_stage
 from promptshift.losses import accuracy, negative_label_loss
-from promptshift.modeling.generators import TransformerGenerator
-from promptshift.modeling.prompts import PromptLearner, PromptTemplate
+from promptshift.modeling.prompts import PromptLearner
+from promptshift.results.diagnostics import negative_margin
 
 RELEASED_KEYS = {"TRAINER.SPG": "TRAINER.DPSPG", "ALPHA": "TRAINER.DPSPG.ALPHA", "EARLY": "TRAINER.DPSPG.EARLY",
                  "LATE": "TRAINER.DPSPG.LATE"}
@@ -22,9 +20,12 @@ DEFAULTS = dict(
     POS_WEIGHT=0.0,    # weight of the wrong classes in the negative loss; 0: number of classes - 1, as released
     VAL_ALPHA=1.0,     # alpha of stage one's validation score (released: 1, not ALPHA)
     # stage two: the generators
-    ALPHA=0.2, LAYERS=4, HEADS=8, FEEDFORWARD=2048, DROPOUT=0.1,
+    ALPHA=0.2,         # weight of the negative score; 0: the positive path alone
+    GENERATOR="transformer",  # transformer, mlp or cgan
+    LAYERS=4, HEADS=8, FEEDFORWARD=2048, DROPOUT=0.1,
     EARLY=0,           # train only the first EARLY epochs; 0: all
     LATE=0,            # validate and keep checkpoints only after epoch LATE
+    **ADVERSARIAL_DEFAULTS,
 )
 
 
@@ -87,13 +88,17 @@ class DPSPGLabels(PromptTrainer):
 
 
 @TRAINER_REGISTRY.register(aliases=("DPSPG_TRANSFORMER",))
-class DPSPG(PromptTrainer):
+class DPSPG(GeneratedPrompts):
     """Dual-path stable soft prompt generation (arXiv 2505.18770).
 
     Two generators map an image feature f to a positive and a negative context; they are trained to reproduce the
     prompt labels of the image's domain:  L = MSE(G+(f), v+_d) + MSE(G-(f), v-_d).
     Prediction: argmax_k  s+_k - ALPHA * s-_k, cosines without logit scale.
     Labels of every source domain (never the target's) are made first, once per domain, seed and configuration.
+
+    The paper's ablations are settings: ALPHA 0 is the positive path alone (the negative one is trained beside it but
+    not asked), GENERATOR cgan replaces both transformers by SPG's generator and adversarial training, GENERATOR mlp
+    by SPG's network without noise, trained by regression.
 
     Differs from the paper: none known. Differs from the released code: EARLY and LATE are off (there they are set
     per target domain); a stage-one configuration is not overridden by command-line defaults; no label of the
@@ -103,56 +108,38 @@ class DPSPG(PromptTrainer):
     """
 
     BLOCK, DEFAULTS, KEY_ALIASES = "DPSPG", DEFAULTS, RELEASED_KEYS
+    PATHS = {"pos": Path("pos_ctx", "posencoder", "posdiscriminator", "pos_"),
+             "neg": Path("neg_ctx", "negencoder", "negdiscriminator", "neg_")}
+    LABEL_TRAINER = "DPSPGLabels"
+    GENERATORS = ("transformer", "mlp", "cgan")
 
     def build_prompts(self, clip, classnames):
-        o = self.options
-        sizes = (clip.embed_dim, o.N_CTX, clip.text_width, o.LAYERS, o.HEADS, o.FEEDFORWARD, o.DROPOUT)
-        self.pos_encoder, self.neg_encoder = TransformerGenerator(*sizes), TransformerGenerator(*sizes)
-        self.template = PromptTemplate(clip, classnames, o.N_CTX, position=o.CLASS_TOKEN_POSITION,
-                                       max_tokens=self.cfg.MODEL.TEXT_CHUNK)
-        if o.EARLY:  # the schedule still runs to MAX_EPOCH, as in the released code
-            self.max_epoch = min(self.max_epoch, o.EARLY)
-        return {"posencoder": self.pos_encoder, "negencoder": self.neg_encoder}
+        self.check_words("POS_CTX_INIT", "NEG_CTX_INIT")
+        if self.options.EARLY:  # the schedule still runs to MAX_EPOCH, as in the released code
+            self.max_epoch = min(self.max_epoch, self.options.EARLY)
+        self.negatives = None  # the last test's negative cosines, while it runs
+        return super().build_prompts(clip, classnames)
 
     def validates_now(self):
         return self.epoch + 1 > self.options.LATE and super().validates_now()
 
-    def before_train(self):
-        self.labels = self.prompt_labels()  # {"pos": (domains, M, D), "neg": ...}
-        super().before_train()
-
-    def prompt_labels(self):
-        """Stage one for every source domain: {"pos", "neg"} -> (all domains, M, D), zeros where not a source."""
-        o, data = self.options.LABELS, self.dm.dataset
-        changes = ["OPTIM.NAME", "sgd", "OPTIM.LR", o.LR, "OPTIM.MAX_EPOCH", o.MAX_EPOCH, "OPTIM.WEIGHT_DECAY", 5e-4,
-                   "OPTIM.LR_SCHEDULER", "cosine", "OPTIM.WARMUP_EPOCH", o.WARMUP_EPOCH,
-                   "OPTIM.WARMUP_TYPE", "constant", "OPTIM.WARMUP_CONS_LR", 1e-5,
-                   "DATALOADER.TRAIN_X.BATCH_SIZE", o.BATCH_SIZE, "DATALOADER.TRAIN_X.FEATURE_VIEWS", o.FEATURE_VIEWS,
-                   "TEST.FINAL_MODEL", "best_val", "TEST.SPLIT", "val", "TEST.EVAL_FREQ", 1]
-        if not hasattr(data, "domains"):
-            raise UserError(f"DATASET.NAME: DPSPG needs a dataset with named domains, {self.cfg.DATASET.NAME} has none")
-        shape = (len(data.domains), self.options.N_CTX, self.clip.text_width)
-        labels = {"pos": torch.zeros(shape), "neg": torch.zeros(shape)}
-        for index in sorted({item.domain for item in data.train_x}):
-            items = [item for item in data.train_x + data.val if item.domain == index]
-            folder = domain_stage(self.cfg, "DPSPGLabels", data.domains[index], items, changes)
-            state = load_checkpoint(folder / "prompt_learner" / "model-best.pth.tar")["state_dict"]
-            labels["pos"][index], labels["neg"][index] = state["pos_ctx"], state["neg_ctx"]
-        return {name: label.to(self.device) for name, label in labels.items()}
-
-    def loss(self, batch):
-        features, domains = self.batch_features(batch), batch["domain"].to(self.device)
-        pos_loss = F.mse_loss(self.pos_encoder(features), self.labels["pos"][domains])
-        neg_loss = F.mse_loss(self.neg_encoder(features), self.labels["neg"][domains])
-        return {"loss": pos_loss + neg_loss, "pos_loss": pos_loss, "neg_loss": neg_loss}
-
-    def cosines(self, features, generator):
-        """Cosine of each image with every class under its own generated context: (B, E) -> (B, K)."""
-        classes = self.template.features_each(generator(features)).float()  # (B, K, E)
-        return torch.einsum("be,bke->bk", features, classes)
-
     def predict_features(self, features):
-        positive = self.cosines(features, self.pos_encoder)
+        positive = self.cosines("pos", features)
         if not self.options.ALPHA:
             return positive
-        return positive - self.options.ALPHA * self.cosines(features, self.neg_encoder)
+        negative = self.cosines("neg", features)
+        if self.negatives is not None:
+            self.negatives.append(negative.cpu())
+        return positive - self.options.ALPHA * negative
+
+    def evaluate_loader(self, data_loader):
+        """As always; keeps the negative cosines of the last test for the margin (none with ALPHA 0)."""
+        if self._epoch_record is not None:  # a validation within an epoch
+            return super().evaluate_loader(data_loader)
+        self.negatives = []
+        results = super().evaluate_loader(data_loader)
+        if self.negatives:
+            labels = torch.tensor([item.label for item in data_loader.dataset.data_source])
+            self.diagnostics |= negative_margin(torch.cat(self.negatives), labels)
+        self.negatives = None
+        return results

@@ -51,6 +51,10 @@ class Classification(EvaluatorBase):
         self._y_pred.append(mo.argmax(dim=1))
         self._y_true.append(gt)
 
+    def correct(self) -> torch.Tensor:
+        """Whether each processed image was classified right: (N,) bool on the CPU, in the order of processing."""
+        return (torch.cat(self._y_true) == torch.cat(self._y_pred)).cpu()
+
     def evaluate(self) -> "OrderedDict[str, float]":
         """Print the result block and return accuracy, error_rate, macro_f1, correct, total (and perclass_accuracy).
 

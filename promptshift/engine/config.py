@@ -26,6 +26,11 @@ _KEY_FLAGS = {
     "backbone": "MODEL.BACKBONE.NAME", "head": "MODEL.HEAD.NAME", "lr": "OPTIM.LR",
     "weight_decay": "OPTIM.WEIGHT_DECAY", "warmup_epoch": "OPTIM.WARMUP_EPOCH", "alpha": "TRAINER.DPSPG.ALPHA",
     "early_epoch": "TRAINER.DPSPG.EARLY", "late_epoch": "TRAINER.DPSPG.LATE",
+    "latent_dim": "TRAINER.SPG.LATENT_DIM",
+    "g_max_norm_weight": "TRAINER.SPG.G_MAX_NORM_WEIGHT", "g_max_norm_bias": "TRAINER.SPG.G_MAX_NORM_BIAS",
+    "g_max_norm_bias_last": "TRAINER.SPG.G_MAX_NORM_BIAS_LAST",
+    "d_max_norm_weight": "TRAINER.SPG.D_MAX_NORM_WEIGHT", "d_max_norm_bias": "TRAINER.SPG.D_MAX_NORM_BIAS",
+    "d_max_norm_last": "TRAINER.SPG.D_MAX_NORM_LAST",
 }
 _LIST_FLAGS = {"source-domains": "DATASET.SOURCE_DOMAINS", "target-domains": "DATASET.TARGET_DOMAINS",
                "transforms": "INPUT.TRANSFORMS"}
@@ -47,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--config-file", default="", help="YAML of the trainer")
     p.add_argument("--eval-only", action="store_true", help="no training: load --model-dir and test")
     p.add_argument("--model-dir", default="", help="a finished run's folder, for --eval-only")
-    p.add_argument("--load-epoch", type=int, default=None, help="which checkpoint of --model-dir (default: best)")
+    p.add_argument("--load-epoch", type=int, default=None, help="which epoch of --model-dir (default: best, else last)")
     p.add_argument("--no-train", action="store_true", help="build everything, train nothing, test nothing")
     p.add_argument("--deterministic", action="store_true", help="sets DETERMINISTIC: repeatable GPU kernels only")
     p.add_argument("--gpu", default=None, help="which GPU to use, as CUDA_VISIBLE_DEVICES")
@@ -65,6 +70,8 @@ def extend_cfg(cfg: CN) -> None:
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"    # all | base | new
     cfg.DATASET.DOWNLOAD = True              # try to download what is missing
     cfg.DATASET.FINGERPRINT = ""             # names the images a stage was made from
+    cfg.DATASET.FOLDER = ""                  # FolderDG: the folder of your own images, below DATASET.ROOT
+    cfg.DATASET.TEST_ALL = False             # test on every image of the targets, also where they are the sources
     cfg.DATASET.VARIANT = ""                 # a dataset's other version (DomainNet: full)
     cfg.MODEL.BACKBONE.PATH = ""             # local CLIP weights
     cfg.MODEL.TEXT_CHUNK = 16384             # most text tokens that run at once (memory bound, changes no number)
@@ -96,6 +103,9 @@ def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
     merge_opts(cfg, _flags_as_opts(args, cfg), source="command line")
     merge_opts(cfg, args.opts, source="command line", aliases=aliases)
     _check(cfg, trainer)
+    if cfg.DATASET.TEST_ALL and not args.eval_only:
+        raise UserError("DATASET.TEST_ALL: True makes the training images test images; only with --eval-only, for a "
+                        "model that was trained on another dataset")
     cfg.freeze()
     return cfg, args
 
@@ -162,11 +172,12 @@ def config_hash(cfg: CN) -> str:
     trainers' blocks.
     """
     kept = {key: list(value) if isinstance(value, tuple) else value  # YAML has no tuples
-            for key, value in sorted(flatten(cfg).items()) if key not in _NOT_HASHED and _concerns(key, cfg)}
+            for key, value in sorted(flatten(cfg).items()) if key not in _NOT_HASHED and concerns(key, cfg)}
     return hashlib.blake2b(repr(kept).encode(), digest_size=8).hexdigest()
 
 
-def _concerns(key: str, cfg: CN) -> bool:
+def concerns(key: str, cfg: CN) -> bool:
+    """Whether the trainer that `cfg` names reads a dotted key: not one of another trainer's block."""
     if not key.startswith("TRAINER.") or key.count(".") < 2:
         return True
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)

@@ -1,6 +1,7 @@
 """The base of every trainer that learns prompts for a frozen CLIP in batches."""
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TrainerX
+from dassl.engine.models import Names
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_pretrained_weights
 from dassl.utils.errors import UserError, suggest
@@ -36,6 +38,7 @@ class PromptTrainer(TrainerX):
     DEFAULTS: dict = {}
     KEY_ALIASES: dict = {}      # dotted keys of released configurations -> ours
     FROZEN_IMAGES = True        # image features do not depend on what is learnt, so they may be cached
+    COSINE_SCORES = False       # predict returns (differences of) cosines, without CLIP's logit scale
 
     @classmethod
     def check_options(cls, cfg: CN) -> None:
@@ -112,32 +115,57 @@ class PromptTrainer(TrainerX):
             return batch["feature"].to(self.device)
         return self.encode_images(batch["img"])
 
+    def updates(self, batch: dict) -> Iterator[tuple[Names, dict[str, Tensor]]]:
+        """What a batch updates, in turn: (registered names, None for all; {"loss": scalar, other scalars to log}).
+
+        Where there are several, each loss is computed after the update before it.
+        """
+        yield None, self.loss(batch)
+
     def forward_backward(self, batch: dict) -> dict[str, float]:
-        with self.autocast():
-            parts = self.loss(batch)
-        for name, value in parts.items():
-            if not torch.isfinite(value).all():
-                raise UserError(self._where_not_finite(name, batch))
-        self.step(parts["loss"])
+        shown, total = {}, 0.0
+        updates = self.updates(batch)
+        while (update := self._next(updates)) is not None:
+            names, parts = update
+            for name, value in parts.items():
+                if not torch.isfinite(value).all():
+                    raise UserError(self._where_not_finite(name, batch))
+            self.step(parts["loss"], names)
+            shown |= {name: value.item() for name, value in parts.items()}
+            total += parts["loss"].item()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {name: value.item() for name, value in parts.items()}
+        return shown | {"loss": total}
 
-    def step(self, loss: Tensor) -> None:
-        """One update of everything registered; through the gradient scaler with `amp`."""
+    def _next(self, updates: Iterator) -> tuple | None:
+        with self.autocast():  # around the losses alone, not their backward pass
+            return next(updates, None)
+
+    def step(self, loss: Tensor, names: Names = None) -> None:
+        """One update of the named models, of everything registered without names; with `amp` through the scaler."""
+        names = self.get_model_names(names)
+        self.model_zero_grad(names)
         if self.scaler is None:
-            self.model_backward_and_update(loss)
+            self.model_backward(loss)
+            self.clip_gradients(names)
+            self.model_update(names)
             return
-        self.model_zero_grad()
         self.scaler.scale(loss).backward()
-        for name in self.get_model_names():
+        for name in names:
+            self.scaler.unscale_(self._optims[name])
+        self.clip_gradients(names)
+        for name in names:
             self.scaler.step(self._optims[name])
         self.scaler.update()
+
+    def clip_gradients(self, names: list[str]) -> None:
+        """Hook between the backward pass and the update of the named models."""
 
     def _where_not_finite(self, loss_name: str, batch: dict) -> str:
         learnt = [(name, self._models[name]) for name in self.get_model_names()]
         weight = first_bad_weight(learnt)
-        output = None if weight else first_bad_output([*learnt, ("clip", self.clip.model)], lambda: self.loss(batch))
+        output = None if weight else first_bad_output([*learnt, ("clip", self.clip.model)],
+                                                    lambda: list(self.updates(batch)))
         what = weight or (f"the output of {output}" if output else loss_name)
         return (f"training stopped at epoch {self.epoch + 1}, batch {self.batch_idx + 1}: {what} is the first tensor "
                 f"that is not finite; lower OPTIM.LR ({self.cfg.OPTIM.LR}) or set TRAINER.{self.BLOCK}.PREC fp32")
@@ -145,6 +173,12 @@ class PromptTrainer(TrainerX):
     def model_inference(self, images: Tensor) -> Tensor:
         with self.autocast():
             return self.predict(images)
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) -> class probabilities (B, K), float32: the softmax of the scaled scores."""
+        scores = self.model_inference(images.to(self.device)).float()
+        return F.softmax(scores * self.clip.logit_scale if self.COSINE_SCORES else scores, dim=-1)
 
     @property
     def feature_key(self) -> str:
@@ -160,7 +194,13 @@ class PromptTrainer(TrainerX):
 
     @torch.no_grad()
     def evaluate_loader(self, data_loader) -> dict:
-        """Evaluates a split, from cached features where the image tower is frozen; draws no random number."""
+        """Evaluates a split; where its images are of several domains, `accuracy_<domain>` stands beside the whole."""
+        results = dict(self._evaluate(data_loader))
+        items, names = data_loader.dataset.data_source, getattr(self.dm.dataset, "domains", ())
+        return results | domain_accuracies(self.evaluator.correct(), [item.domain for item in items], names)
+
+    def _evaluate(self, data_loader) -> dict:
+        """From cached features where the image tower is frozen; draws no random number."""
         if not (self.FROZEN_IMAGES and self.cfg.TEST.FEATURE_CACHE):
             with own_random_state():
                 return super().evaluate_loader(data_loader)
@@ -172,6 +212,21 @@ class PromptTrainer(TrainerX):
                 logits = self.predict_features(part.to(self.device))
             self.evaluator.process(logits.float(), truth.to(self.device))
         return self.evaluator.evaluate()
+
+
+def domain_accuracies(correct: Tensor, domains: list[int], names: Sequence[str]) -> dict[str, float]:
+    """{"accuracy_<domain>": percent} of images of several domains, {} of images of one.
+
+    Args:
+        correct: (N,) bool, whether each image was classified right.
+        domains: domain index of each image.
+        names: domain names by index.
+    """
+    present = sorted(set(domains))
+    if len(present) < 2 or not names:
+        return {}
+    of_image = torch.tensor(domains)
+    return {f"accuracy_{names[index]}": 100.0 * correct[of_image == index].double().mean().item() for index in present}
 
 
 def _check_input_size(cfg: CN, clip: FrozenCLIP) -> None:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 from yacs.config import CfgNode as CN
 
-from dassl.engine import TRAINER_REGISTRY, build_trainer
-from dassl.utils import atomic_path, collect_env_info, set_deterministic, set_random_seed, setup_logger
+from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
+from dassl.utils import atomic_path, collect_env_info, set_deterministic, set_random_seed, setup_logger, write_json
 from dassl.utils.errors import UserError
 from dassl.utils.logger import Logger
+from dassl.utils.torchtools import BEST, find_checkpoints
 from promptshift.engine.config import build_cfg, config_hash
 from promptshift.results import papers
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
+
+CLASSES_FILE = "classes.json"  # class names in label order: with it a run predicts without the images it learnt from
 
 
 def main(argv: list[str]) -> int:
@@ -59,8 +62,9 @@ def run(cfg: CN, eval_only: bool = False, model_dir: str = "", load_epoch: int |
     print(cfg.dump())
     print(f"** System info **\n{collect_env_info()}\n")
     trainer = build_trainer(cfg)
+    write_json(list(trainer.dm.dataset.classnames), Path(cfg.OUTPUT_DIR, CLASSES_FILE))
     if eval_only:
-        trainer.load_model(model_dir, epoch=load_epoch)
+        trainer.load_model(model_dir, epoch=deployed_epoch(trainer, model_dir) if load_epoch is None else load_epoch)
         trainer.test()
     elif no_train:
         return None
@@ -69,6 +73,14 @@ def run(cfg: CN, eval_only: bool = False, model_dir: str = "", load_epoch: int |
     record = _record(cfg, trainer, started, time.perf_counter() - clock)
     write_result(cfg.OUTPUT_DIR, record)
     return record
+
+
+def deployed_epoch(trainer: TrainerX, folder: str | Path) -> int | None:
+    """The checkpoint that the run in `folder` tested: None for its best one, else the number of its last epoch."""
+    folders = [Path(folder, name) for name in trainer.get_model_names()]
+    if any((place / BEST).is_file() for place in folders):
+        return None
+    return max((epoch for place in folders for epoch in find_checkpoints(str(place))), default=None)
 
 
 def make_room(cfg: CN) -> None:
@@ -88,7 +100,7 @@ def make_room(cfg: CN) -> None:
 def _belongs_to_run(path: Path) -> bool:
     if path.is_dir():
         return path.name == "tensorboard" or any(path.glob("model*.pth.tar*"))
-    return path.name.startswith(("log.txt", "result.json", "config.yaml", "last.pth.tar"))
+    return path.name.startswith(("log.txt", "result.json", "config.yaml", "last.pth.tar", CLASSES_FILE))
 
 
 def _same_run(written: Path, cfg: CN) -> bool:
@@ -116,7 +128,7 @@ def _record(cfg: CN, trainer, started: datetime, seconds: float) -> dict:
     results = dict(getattr(trainer, "last_results", None) or {})
     return dict(
         status="complete", trainer=_trainer_name(cfg), protocol=cfg.PROTOCOL,
-        dataset=cfg.DATASET.NAME, backbone=cfg.MODEL.BACKBONE.NAME,
+        dataset=getattr(trainer.dm.dataset, "name", cfg.DATASET.NAME), backbone=cfg.MODEL.BACKBONE.NAME,
         source_domains=list(cfg.DATASET.SOURCE_DOMAINS), target_domains=list(cfg.DATASET.TARGET_DOMAINS),
         classes=cfg.DATASET.SUBSAMPLE_CLASSES, shots=cfg.DATASET.NUM_SHOTS, split=cfg.TEST.SPLIT,
         selection=cfg.TEST.FINAL_MODEL, seed=cfg.SEED, metrics=results, history=list(getattr(trainer, "history", [])),
@@ -133,9 +145,13 @@ def expected_accuracy(cfg: CN) -> float | None:
         dataset = find_domain_set(cfg.DATASET.NAME).name
     except UserError:  # a dataset without domains
         dataset = cfg.DATASET.NAME
-    rows = papers.find(trainer=_trainer_name(cfg), protocol=cfg.PROTOCOL, dataset=dataset,
+    table, columns = {
+        "single_source": (dataset, cfg.DATASET.SOURCE_DOMAINS),  # columns are the domains trained on
+        "cross_dataset": ("all", [dataset]),                     # columns are the datasets tested on
+    }.get(cfg.PROTOCOL, (dataset, cfg.DATASET.TARGET_DOMAINS))
+    rows = papers.find(trainer=_trainer_name(cfg), protocol=cfg.PROTOCOL, dataset=table,
                        backbone=cfg.MODEL.BACKBONE.NAME)
-    values = [row.values.get(domain) for row in rows for domain in cfg.DATASET.TARGET_DOMAINS]
+    values = [row.values.get(column) for row in rows for column in columns]
     return values[0] if len(values) == 1 else None
 
 

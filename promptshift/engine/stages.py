@@ -29,14 +29,14 @@ def data_fingerprint(items: list, root: str) -> str:
     return digest.hexdigest()
 
 
-def domain_stage(cfg: CN, trainer: str, domain: str, items: list, changes: list) -> Path:
-    """Runs `trainer` on one domain alone, unless that has been done.
+def domain_stage(cfg: CN, trainer: str, domains: list[str], items: list, changes: list) -> Path:
+    """Runs `trainer` on some domains alone, unless that has been done.
 
     Args:
         cfg: the configuration of the run that needs the stage.
         trainer: registered name of the stage's trainer.
-        domain: the one source domain.
-        items: the domain's images, which name the data the result was made from.
+        domains: the domains that it trains on and selects by, mostly one.
+        items: the images of these domains, which name the data the result was made from.
         changes: KEY VALUE pairs that turn `cfg` into the stage's configuration.
 
     Returns:
@@ -44,26 +44,26 @@ def domain_stage(cfg: CN, trainer: str, domain: str, items: list, changes: list)
     """
     stage = cfg.clone()
     stage.defrost()
-    merge_opts(stage, ["TRAINER.NAME", trainer, "DATASET.SOURCE_DOMAINS", [domain], "DATASET.TARGET_DOMAINS", [domain],
+    merge_opts(stage, ["TRAINER.NAME", trainer, "DATASET.SOURCE_DOMAINS", domains, "DATASET.TARGET_DOMAINS", domains,
                        "DATASET.FINGERPRINT", data_fingerprint(items, cfg.DATASET.ROOT), "RESUME", "",
                        "PROTOCOL", "stage", *changes], source=f"stage {trainer}")
     backbone = cfg.MODEL.BACKBONE.NAME.replace("/", "").replace(":", "_")
     folder = (output_root() / "prompt_labels" / cfg.DATASET.NAME / backbone / trainer / f"seed_{cfg.SEED}"
-              / f"{domain}-{config_hash(stage)[:8]}")
+              / f"{'+'.join(domains)}-{config_hash(stage)[:8]}")
     stage.OUTPUT_DIR = str(folder)
     stage.freeze()
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):  # two runs side by side may need the same stage: one makes it
-        _run_once(stage, domain)
+        _run_once(stage, ", ".join(domains))
     return folder
 
 
-def _run_once(stage: CN, domain: str) -> None:
+def _run_once(stage: CN, domains: str) -> None:
     from promptshift.engine.run import finished, run  # a run may need stages, which are runs
     if finished(stage):
-        print(f"Prompt labels of {domain}: found in {stage.OUTPUT_DIR}")
+        print(f"Prompt labels of {domains}: found in {stage.OUTPUT_DIR}")
         return
-    print(f"Prompt labels of {domain}: training them in {stage.OUTPUT_DIR}")
+    print(f"Prompt labels of {domains}: training them in {stage.OUTPUT_DIR}")
     with own_random_state(), own_log():
         run(stage)
 

@@ -23,6 +23,7 @@ LOOKALIKES = {  # pair: swap rate before the family's factor
     ("hat", "bottle"): 0.36, ("book", "heart"): 0.36, ("moon", "rocket"): 0.36, ("hammer", "cat"): 0.36,
     ("table", "flag"): 0.36, ("balloon", "sword"): 0.36,
 }
+MOST = 0.492  # a swap rate of one half would leave no margin at all
 MATE = {a: b for pair in LOOKALIKES for a, b in (pair, pair[::-1])}
 RATE = {name: rate for pair, rate in LOOKALIKES.items() for name in pair}
 BASE, NEW = frozenset(BASE_CLASSES), frozenset(NEW_CLASSES)
@@ -79,8 +80,8 @@ def _swap_rate(kind: str, family: str, classname: str) -> float:
     if kind == "clean":
         own = family == CLEAN[0] if base else family == CLEAN[1]
         return 0.5 if (base or new) and not own else 0.0
-    factor = {"loose": 1.04 if base else 0.45, "style": 1.05 if new else 0.0, "ensemble": 0.6}[kind]
-    return RATE[classname] * factor
+    factor = {"loose": 1.10 if base else 0.60, "style": 1.05 if new else 0.0, "ensemble": 0.6}[kind]
+    return min(RATE[classname] * factor, MOST)
 
 
 def _family(rng: random.Random, style: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from dassl.utils import atomic_path
 from dassl.utils.errors import UserError
 
 MINI_WEIGHTS = Path(__file__).with_name("mini_clip.npz")
-MINI_SHA256 = "5eb1e72632d639008423e246b89d255bcba1e4be22a91ed795f41dc5dd4f9da9"
+MINI_SHA256 = "05aea3b5d95b6b9e870a1c6522512145e08f7a4490b9b8ff663629e167e60ae8"
 REMEDY = "restore the file from the repository, or train new weights: python -m promptshift.mini.pretrain --out FILE"
 
 _TABLE = "token_embedding.weight"

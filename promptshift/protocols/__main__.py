@@ -7,9 +7,9 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from dassl.utils.errors import UserError
+from promptshift.command_line import Parser
 from promptshift.protocols.few_shot import from_coop_call, is_coop_call
 from promptshift.protocols.registry import Plan, get_protocol, protocols
 from promptshift.protocols.request import resolve
@@ -31,13 +31,6 @@ environment:
 
 Finished jobs are skipped and unfinished ones resumed: run the same command again to go on.
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"command line: {message}; --help shows the usage")
 
 
 def main(argv: Sequence[str] | None = None, command: Sequence[str] | None = None) -> int:
@@ -67,10 +60,7 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] | None = None
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Reads the command line and, for what it leaves out, the environment."""
-    parser = _Parser(
-        "python -m promptshift.protocols", description=__doc__, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
+    parser = Parser("python -m promptshift.protocols", description=__doc__, epilog=_EPILOG)
     parser.add_argument("protocol", help=", ".join([*protocols(), "coop_main"]))
     parser.add_argument("words", nargs="*", help="see below")
     parser.add_argument("--seeds", nargs="+", metavar="SEED", default=os.environ.get("SEEDS", "1 2 3").split())

@@ -38,6 +38,7 @@ class Job:
         cell: (row, column) of the protocol's table that the result belongs to.
         seed: seed of the run, None for one without randomness.
         config_hash: hash of the configuration that `argv` stands for.
+        after: names of the plan's jobs whose results this one reads; it starts when they are done.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Job:
     cell: tuple[str, str]
     seed: int | None
     config_hash: str
+    after: tuple[str, ...] = ()
 
     @property
     def log(self) -> Path:

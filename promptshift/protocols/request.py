@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from yacs.config import CfgNode
 
 from dassl.utils.errors import UserError, suggest
-from promptshift.paths import checkout, data_root, load_plugins
+from promptshift.paths import checkout, data_root, load_plugins, output_root
 from promptshift.protocols.jobs import Job
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ _TAKEN = {
     "TRAINER.NAME": "the argument TRAINER",
     "PROTOCOL": "the argument PROTOCOL",
 }
+# Further keys of the protocols that choose the domains.
+TAKEN_DOMAINS = dict.fromkeys(
+    ("DATASET.SOURCE_DOMAINS", "DATASET.TARGET_DOMAINS"), "train.py (the protocol goes through the domains)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,21 +54,57 @@ class Request:
     seeds: tuple[int, ...]
     cfg: CfgNode
 
+    @functools.cached_property
+    def facts(self) -> DomainSet | None:
+        """Facts of a dataset with several domains, None for other datasets.
+
+        Raises:
+            UserError: DATASET.FOLDER is not a folder of images.
+        """
+        from dassl.data.datasets import DATASET_REGISTRY
+
+        dataset = DATASET_REGISTRY.get(self.cfg.DATASET.NAME)
+        return dataset.facts_for(self.cfg.DATASET) if hasattr(dataset, "facts_for") else None
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The sorted full domain names of the dataset.
+
+        Raises:
+            UserError: the dataset is not one of several domains.
+        """
+        if self.facts is None or len(self.facts.domains) < 2:
+            raise UserError(f"{self.protocol} needs a dataset with several domains; {self.dataset!r} has "
+                            f"{'none' if self.facts is None else 'one'}")
+        return self.facts.domains
+
     @property
     def dataset(self) -> str:
         """The dataset's own name (aliases resolved)."""
-        facts = domain_facts(self.cfg.DATASET.NAME)
-        return facts.name if facts else self.cfg.DATASET.NAME
+        return self.facts.name if self.facts else self.cfg.DATASET.NAME
 
     @property
     def backbone(self) -> str:
         """MODEL.BACKBONE.NAME."""
         return self.cfg.MODEL.BACKBONE.NAME
 
+    @property
+    def folder(self) -> Path:
+        """`<OUTPUT>/<PROTOCOL>/<TRAINER>/<DATASET>/<CFG>/<BACKBONE>`, where the protocols over domains write."""
+        place = output_root() / self.protocol / self.trainer / self.dataset
+        return place / self.config_file.stem / self.backbone.replace("/", "")
+
     def job(
-        self, name: str, output_dir: Path, cell: tuple[str, str], seed: int | None, flags: Sequence[str] = ()
-    ) -> Job:
-        """Returns the job that runs this request with a seed (None: no --seed flag) and further flags of `train.py`.
+        self, name: str, output_dir: Path, cell: tuple[str, str], seed: int | None, flags: Sequence[str] = (),
+        options: Sequence[str] = (), after: Sequence[str] = (),
+    ) -> Job:  # fmt: skip
+        """Returns the job that runs this request with a seed.
+
+        Args:
+            name, output_dir, cell, after: as in `Job`.
+            seed: None for no --seed flag.
+            flags: further flags of `train.py`.
+            options: KEY VALUE words that win over the request's own.
 
         Raises:
             UserError: `train.py` would refuse the command line.
@@ -72,8 +113,8 @@ class Request:
 
         argv = [*_common_flags(self.trainer, self.dataset_file, self.config_file)]
         argv += ["--seed", str(seed)] if seed is not None else []
-        argv += [*flags, "--output-dir", str(output_dir), *self.options]
-        return Job(name, tuple(argv), output_dir, cell, seed, config_hash(build_cfg(argv)[0]))
+        argv += [*flags, "--output-dir", str(output_dir), *self.options, *options]
+        return Job(name, tuple(argv), output_dir, cell, seed, config_hash(build_cfg(argv)[0]), tuple(after))
 
 
 def resolve(protocol: str, trainer: str, words: Sequence[str], seeds: Sequence[int], config: str = "") -> Request:

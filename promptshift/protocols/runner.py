@@ -61,6 +61,7 @@ class Runner:
         self.gpus = gpus
         self.command = list(command or (sys.executable, str(checkout() / "train.py")))
         self.failed: list[Job] = []
+        self._open = {job.name for job in jobs}  # not settled yet: neither done nor failed nor left alone
         self._running: dict[int, _Child] = {}
 
     def run(self) -> list[Job]:
@@ -86,22 +87,30 @@ class Runner:
         return self.failed
 
     def _fill(self, pending: deque[Job], bar: tqdm) -> None:
-        """Starts pending jobs until every slot is taken."""
+        """Starts pending jobs, those whose needs are settled, until every slot is taken."""
         for slot in range(self.slots):
-            while pending and slot not in self._running:
-                self._start(pending.popleft(), slot, bar)
+            while slot not in self._running:
+                ready = next((job for job in pending if self._open.isdisjoint(job.after)), None)
+                if ready is None:
+                    return
+                pending.remove(ready)
+                self._start(ready, slot, bar)
 
     def _start(self, job: Job, slot: int, bar: tqdm) -> None:
-        """Starts one job in a slot, unless it is finished or another process runs it."""
+        """Starts one job in a slot, unless it is finished, another process runs it or a job it needs is not done."""
         with contextlib.ExitStack() as stack:
             try:
                 descriptor = stack.enter_context(lock(job.output_dir))
             except Locked:
-                _say(bar, f"skip   {job.name}: another process is running it ({job.output_dir})", advance=True)
+                self._settle(job, f"skip   {job.name}: another process is running it ({job.output_dir})", bar)
                 return
             record = job.record()
             if record is not None:
-                _say(bar, f"skip   {job.name}: finished before, {_score(record)}", advance=True)
+                self._settle(job, f"skip   {job.name}: finished before, {_score(record)}", bar)
+                return
+            missing = [needed for needed in self.jobs if needed.name in job.after and needed.record() is None]
+            if missing:
+                self._leave_out(job, missing[0], bar)
                 return
             _say(bar, f"start  {job.name} (log: {job.log})")
             with open(job.log, "wb") as log:
@@ -125,10 +134,24 @@ class Runner:
         record = job.record() if child.process.returncode == 0 else None
         child.held.close()
         if record is not None:
-            _say(bar, f"done   {job.name}: {_score(record)} in {seconds:.0f} s", advance=True)
+            self._settle(job, f"done   {job.name}: {_score(record)} in {seconds:.0f} s", bar)
             return
         self.failed.append(job)
-        _say(bar, f"failed {job.name}: {_reason(child.process.returncode, job)} (log: {job.log})", advance=True)
+        self._settle(job, f"failed {job.name}: {_reason(child.process.returncode, job)} (log: {job.log})", bar)
+
+    def _leave_out(self, job: Job, needed: Job, bar: tqdm) -> None:
+        """Reports a job that cannot start; it failed if the one it needs did, and waits if that runs elsewhere."""
+        if needed in self.failed:
+            self.failed.append(job)
+            self._settle(job, f"failed {job.name}: it needs {needed.name}, which failed", bar)
+        else:
+            self._settle(job, f"skip   {job.name}: it needs {needed.name}, which another process is running", bar)
+
+    def _settle(self, job: Job, line: str, bar: tqdm) -> None:
+        """Says how a job ended, so that others need not wait for it any longer."""
+        self._open.remove(job.name)
+        _say(bar, line)
+        bar.update()
 
 
 def available_cores() -> int:
@@ -153,11 +176,10 @@ def _signals_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _say(bar: tqdm, line: str, advance: bool = False) -> None:
+def _say(bar: tqdm, line: str) -> None:
     """Prints one line without tearing the bar."""
     bar.write(line, file=sys.stdout)
     sys.stdout.flush()
-    bar.update(int(advance))
 
 
 def _score(record: dict) -> str:

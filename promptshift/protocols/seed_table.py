@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from promptshift.protocols.jobs import Job
-from promptshift.protocols.request import Request, is_mini_world
+from promptshift.protocols.request import Request
 from promptshift.results import papers
 from promptshift.results.record import Record
 from promptshift.results.statistics import mean
@@ -18,7 +18,9 @@ MINI_NOTE = (
 AVERAGE = "average"
 
 
-def seed_table(request: Request, jobs: Sequence[Job], records: Mapping[str, Record], average: bool) -> Table:
+def seed_table(
+    request: Request, jobs: Sequence[Job], records: Mapping[str, Record], average: bool, paper_dataset: str = ""
+) -> Table:
     """Returns the accuracy table of a plan whose jobs differ in column and seed.
 
     Args:
@@ -26,6 +28,7 @@ def seed_table(request: Request, jobs: Sequence[Job], records: Mapping[str, Reco
         jobs: all jobs; `cell[1]` is the column, columns appear in the order of the jobs.
         records: records of the finished jobs by job name. A column with an unfinished job shows as missing.
         average: whether to append the mean over columns (its spread: over seeds of the per-seed mean).
+        paper_dataset: `dataset` of the papers' tables to stand beside it; the request's own when empty.
     """
     columns = list(dict.fromkeys(job.cell[1] for job in jobs))
     ours: list[Cell] = [_column_cell([job for job in jobs if job.cell[1] == column], records) for column in columns]
@@ -33,8 +36,9 @@ def seed_table(request: Request, jobs: Sequence[Job], records: Mapping[str, Reco
         ours.append(_average_cell(jobs, records))
         columns.append(AVERAGE)
     published = papers.find(
-        trainer=request.trainer, protocol=request.protocol, dataset=request.dataset, backbone=request.backbone
-    )
+        trainer=request.trainer, protocol=request.protocol, dataset=paper_dataset or request.dataset,
+        backbone=request.backbone,
+    )  # fmt: skip
     label = f"{request.trainer} (this checkout)"
     rows = [(label, *ours), *([_paper_cells(row, columns) for row in published] or [("paper", *[None] * len(columns))])]
     return Table(
@@ -74,7 +78,7 @@ def _notes(
     request: Request, jobs: Sequence[Job], records: Mapping[str, Record], published: Sequence[papers.PaperRow]
 ) -> list[str]:
     """Returns the lines below the table."""
-    notes = [MINI_NOTE] if is_mini_world(request.dataset) else []
+    notes = [MINI_NOTE] if request.facts and request.facts.rendered else []
     seeds = list(dict.fromkeys(job.seed for job in jobs))
     if len(seeds) > 1:
         notes.append(f"Mean ± population standard deviation over seeds {' '.join(map(str, seeds))}.")

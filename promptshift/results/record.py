@@ -39,7 +39,7 @@ class Record(TypedDict):
         status: always "complete"; a run that did not finish writes no record.
         trainer: registered trainer name, e.g. "CoOp".
         protocol: name of the protocol that asked for the run; "" for a run started by hand.
-        dataset: DATASET.NAME.
+        dataset: the dataset's own name, "PACS" for SPG_PACS; "FolderDG-<folder>" for a folder of one's own.
         backbone: MODEL.BACKBONE.NAME, OpenAI's spelling ("RN50", "ViT-B/16").
         source_domains: domains trained on; empty for single-domain datasets.
         target_domains: domains tested on; empty for single-domain datasets.

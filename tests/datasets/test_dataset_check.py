@@ -6,7 +6,7 @@ from dataset_trees import build, make_pacs, write_images, write_split
 
 import datasets._check as check_module
 from dassl.utils.errors import UserError
-from datasets._check import check_dataset, format_report, known_datasets
+from datasets._check import check_dataset, format_report, known_datasets, prepare_dataset
 from datasets._facts import DomainSet
 
 
@@ -65,9 +65,28 @@ def test_split_file_is_counted_and_checked(tmp_path):
 
 
 def test_known_datasets_can_all_be_checked(tmp_path):
-    assert len(known_datasets()) == 7
+    assert len(known_datasets()) == 9
     for name in known_datasets():
         assert not check_dataset(name, tmp_path).ok
+
+
+def test_preparing_renders_and_splits_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets._obtain.MINI_PER_CLASS", 2)
+    prepare_dataset("mini2", tmp_path)
+    report = check_dataset("mini2", tmp_path)
+    assert [entry.found for entry in report.domains] == [12] * 3 and all(entry.split for entry in report.domains)
+
+
+def test_an_own_folder_may_lack_a_class_but_no_image_may_be_unreadable(tmp_path):
+    for domain, names in (("day", ("cat", "dog")), ("night", ("cat",))):
+        for name in names:
+            write_images(tmp_path / "mine" / domain / name, 3)
+    report = check_dataset("FolderDG", tmp_path, deep=True, folder="mine")
+    text = format_report(report)
+    assert report.ok and "day: 6 images (expected unknown)" in text and "night: 1 class folders, 2 expected" in text
+    (tmp_path / "mine" / "day" / "cat" / "000.png").write_bytes(b"no image")
+    report = check_dataset("FolderDG", tmp_path, deep=True, folder="mine")
+    assert [problem.split()[1] for problem in report.problems] == ["unreadable"]
 
 
 def test_unknown_dataset_is_an_error(tmp_path):

@@ -9,6 +9,7 @@ import datasets
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.domain_sets import domain_sets
+from promptshift.engine.config import extend_cfg
 
 FOLDER = Path(datasets.__file__).parents[1] / "configs" / "datasets"
 
@@ -16,9 +17,11 @@ FOLDER = Path(datasets.__file__).parents[1] / "configs" / "datasets"
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: str(path.relative_to(FOLDER)))
 def test_configuration_is_accepted_and_names_a_dataset(path):
     cfg = get_cfg_default()
+    extend_cfg(cfg)
     cfg.merge_from_file(str(path))
     assert DATASET_REGISTRY.get(cfg.DATASET.NAME)
-    assert list(yaml.safe_load(path.read_text())["DATASET"]) == ["NAME"]
+    own = cfg.DATASET.NAME == "FolderDG"
+    assert list(yaml.safe_load(path.read_text())["DATASET"]) == (["NAME", "FOLDER"] if own else ["NAME"])
 
 
 @pytest.mark.parametrize("facts", domain_sets.values(), ids=lambda facts: facts.name)

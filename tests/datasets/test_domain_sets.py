@@ -24,6 +24,13 @@ def test_sources_equal_to_targets_test_on_val(tmp_path):
     assert paths(data.test) == paths(data.val) and len(data.train_x) == 21 and len(data.val) == 9
 
 
+def test_all_images_of_all_domains_are_tested_where_that_is_asked_for(tmp_path):
+    make_pacs(tmp_path)
+    data = build(tmp_path, "PACS", PACS, PACS, TEST_ALL=True)
+    assert len(data.test) == 4 * 3 * 10 and {item.domain for item in data.test} == {0, 1, 2, 3}
+    assert len(build(tmp_path, "PACS", PACS, PACS).test) == 4 * 3 * 3
+
+
 def test_class_names_keep_their_underscores(tmp_path):
     for domain in ("art", "clipart", "product", "real_world"):
         write_images(tmp_path / "office_home_dg" / domain / "train" / "Alarm_Clock", 4)

@@ -45,7 +45,7 @@ def stage_two(**options):
     """Stage two with the golden generators and labels."""
     golden = CASES["stage2_dropout0"]
     trainer = trainer_on_golden_clip(DPSPG, DROPOUT=0.0, **options)
-    generators = {"P": trainer.pos_encoder, "N": trainer.neg_encoder}
+    generators = {"P": trainer.generators["pos"], "N": trainer.generators["neg"]}
     for letter, generator in generators.items():
         generator.load_state_dict({
             name: recipe.train_value(t["key"].replace("dpspg_P:", f"dpspg_{letter}:"), t["shape"], t["kind"])
@@ -65,7 +65,7 @@ def test_stage_two_step():
         trainer.options.ALPHA = 0.0
         assert_logits(trainer.predict(data["img"]), golden["test_logits_init_alpha_0_pos_only"])
         trainer.options.ALPHA = 0.2
-        contexts = trainer.pos_encoder(trainer.encode_images(data["img"]))
+        contexts = trainer.contexts("pos", trainer.encode_images(data["img"]))
         assert float(contexts.norm()) == pytest.approx(golden["pos_gen_eval_init"]["l2"], rel=1e-5)
     optimizers = [torch.optim.AdamW(g.train().parameters(), lr=2e-3, weight_decay=1e-4) for g in generators.values()]
     parts = trainer.loss(data)

@@ -30,7 +30,7 @@ def test_every_class_has_one_mate():
 
 @pytest.mark.parametrize("classname, family, low, high", [
     ("boat", "a photo of", 0.40, 0.57),       # loose captions are unreliable for the base half
-    ("house", "a photo of", 0.13, 0.28),      # and less so for the new half
+    ("house", "a photo of", 0.20, 0.34),      # and less so for the new half
     ("boat", "a close up of", 0.0, 0.0),      # each half has one reliable family
     ("house", "a close up of", 0.42, 0.58),
     ("house", "a clear view of", 0.0, 0.0),

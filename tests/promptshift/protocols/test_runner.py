@@ -92,6 +92,36 @@ def test_a_failed_job_names_its_error_and_log_and_the_others_go_on(tmp_path, fak
     assert all(job.state() is State.DONE for job in jobs)
 
 
+def test_a_job_waits_for_the_one_it_needs(tmp_path, fake, capfd):
+    first, second, free = make_jobs(tmp_path, "first", "second", "free")
+    second = dataclasses.replace(second, after=("first",))
+    fake({"/first": {"sleep": 0.5}})
+    assert Runner([second, first, free], slots=2, command=FAKE_TRAIN).run() == []
+    lines = [line.split(":")[0].split(" (")[0] for line in capfd.readouterr().out.splitlines()]
+    assert lines.index("start  free") < lines.index("done   first") < lines.index("start  second")
+
+
+def test_a_job_whose_need_failed_is_not_started(tmp_path, fake, capfd):
+    first, second, third = make_jobs(tmp_path, "first", "second", "third")
+    second, third = (dataclasses.replace(job, after=(name,)) for job, name in ((second, "first"), (third, "second")))
+    fake({"/first": {"exit": 3}})
+    jobs = [first, second, third]
+    assert Runner(jobs, command=FAKE_TRAIN).run() == jobs
+    assert [len(starts(job)) for job in jobs] == [1, 0, 0]
+    assert "failed second: it needs first, which failed" in capfd.readouterr().out
+    fake({})
+    assert Runner(jobs, command=FAKE_TRAIN).run() == []
+    assert [len(starts(job)) for job in jobs] == [2, 1, 1]
+
+
+def test_a_job_whose_need_runs_elsewhere_is_left_alone(tmp_path, fake, capfd):
+    first, second = make_jobs(tmp_path, "first", "second")
+    second = dataclasses.replace(second, after=("first",))
+    with lock(first.output_dir):
+        assert Runner([first, second], command=FAKE_TRAIN).run() == []
+    assert not starts(second) and "skip   second: it needs first, which another process" in capfd.readouterr().out
+
+
 def test_a_result_of_another_configuration_is_not_taken_for_the_jobs_own(tmp_path, fake, capfd):
     (job,) = make_jobs(tmp_path, "a")
     job = dataclasses.replace(job, config_hash="changed")

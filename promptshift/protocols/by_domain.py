@@ -1,0 +1,33 @@
+"""What the protocols share that go through a dataset's domains, each paired with all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from promptshift.protocols.registry import Plan
+from promptshift.protocols.request import TAKEN_DOMAINS, Request, refuse_keys
+from promptshift.protocols.seed_table import seed_table
+
+# (the domain of a column, all the others) -> (source domains, target domains)
+Roles = Callable[[str, Sequence[str]], tuple[Sequence[str], Sequence[str]]]
+
+
+def plan_by_domain(request: Request, roles: Roles) -> Plan:
+    """Returns one job per domain and seed; the table has a column per domain and their mean.
+
+    Args:
+        request: what is to run.
+        roles: what is trained on and what is tested on, for each column.
+
+    Raises:
+        UserError: the dataset has no domains, or the request sets them.
+    """
+    refuse_keys(request.options, TAKEN_DOMAINS)
+    jobs = []
+    for domain in request.domains:
+        sources, targets = roles(domain, [other for other in request.domains if other != domain])
+        flags = ["--source-domains", *sources, "--target-domains", *targets]
+        for seed in request.seeds:
+            folder, cell = request.folder / domain / f"seed{seed}", (request.trainer, domain)
+            jobs.append(request.job(f"{domain} seed {seed}", folder, cell, seed, flags))
+    return Plan(tuple(jobs), request.folder, lambda records: seed_table(request, jobs, records, average=True))

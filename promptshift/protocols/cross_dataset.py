@@ -1,0 +1,88 @@
+"""Cross-dataset domain generalization: train on one dataset, test on whole other ones (arXiv 2404.19286, Table 3).
+
+In the paper: trained on the 3 % subset of DomainNet (all six domains, selected by its val split), tested on every
+image of PACS, VLCS, OfficeHome and TerraIncognita; the accuracy is over all images of a dataset together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from promptshift.protocols.jobs import Job
+from promptshift.protocols.registry import Plan, register
+from promptshift.protocols.request import TAKEN_DOMAINS, Request, dataset_file, domain_facts, refuse_keys
+from promptshift.protocols.seed_table import seed_table
+from promptshift.results.record import Record
+from promptshift.results.statistics import mean
+from promptshift.results.tables import Table
+
+TARGETS = ("pacs", "vlcs", "office_home", "terra_incognita")
+MINI_TARGETS = ("mini", "mini2", "mini3")  # of a method trained in the embedded world
+
+_TAKEN = TAKEN_DOMAINS | dict.fromkeys(
+    ("DATASET.TEST_ALL", "TEST.SPLIT"), "train.py (here the training job tests on val, the others on all images)"
+)
+
+
+@register("cross_dataset")
+def cross_dataset(request: Request) -> Plan:
+    """Returns, for each seed, one training job and an evaluation job per target; the table's columns are the targets.
+
+    An evaluation job loads what the training job chose and builds its prompts for the target's class names.
+
+    Raises:
+        UserError: the dataset has no domains.
+    """
+    refuse_keys(request.options, _TAKEN)
+    training, evaluations = [], []
+    for seed in request.seeds:
+        train = _training_job(request, seed)
+        training.append(train)
+        evaluations += [_evaluation_job(request, dataset_file(name), train) for name in _targets(request)]
+    evaluations.sort(key=lambda job: _names(request).index(job.cell[1]))  # columns in the paper's order, seeds within
+    return Plan((*training, *evaluations), request.folder, lambda records: _table(request, evaluations, records))
+
+
+def _targets(request: Request) -> tuple[str, ...]:
+    """Returns the configuration names of the datasets to test on: never the one trained on."""
+    pool = MINI_TARGETS if request.facts and request.facts.rendered else TARGETS
+    return tuple(name for name in pool if domain_facts(name).name != request.dataset)
+
+
+def _names(request: Request) -> list[str]:
+    """Returns the own names of the target datasets, the table's columns."""
+    return [domain_facts(name).name for name in _targets(request)]
+
+
+def _training_job(request: Request, seed: int) -> Job:
+    """Returns the job that trains on all domains; there is nothing to test on yet, so it reports its val split."""
+    flags = ["--source-domains", *request.domains, "--target-domains", *request.domains]
+    folder, cell = request.folder / "train" / f"seed{seed}", (request.trainer, "train")
+    return request.job(f"train seed {seed}", folder, cell, seed, flags, ["TEST.SPLIT", "val"])
+
+
+def _evaluation_job(request: Request, target: Path, train: Job) -> Job:
+    """Returns the job that tests the trained weights on every image of the dataset of a configuration file."""
+    facts = domain_facts(target.stem)
+    flags = ["--source-domains", *facts.domains, "--target-domains", *facts.domains,
+             "--eval-only", "--model-dir", str(train.output_dir)]  # fmt: skip
+    # Nothing is trained on the target, so no views of its training images are worth storing.
+    options = ["DATASET.TEST_ALL", "True", "TEST.SPLIT", "test", "DATALOADER.TRAIN_X.FEATURE_VIEWS", "0"]
+    folder, cell = request.folder / facts.name / f"seed{train.seed}", (request.trainer, facts.name)
+    return dataclasses.replace(request, dataset_file=target).job(
+        f"{facts.name} seed {train.seed}", folder, cell, train.seed, flags, options, after=(train.name,)
+    )
+
+
+def _table(request: Request, jobs: list[Job], records: Mapping[str, Record]) -> Table:
+    """Returns the table of pooled accuracies, with the accuracy on each domain of a target in a note."""
+    table = seed_table(request, jobs, records, average=True, paper_dataset="all")
+    notes = [f"Trained on {request.dataset}; a column is the accuracy over all images of a dataset together."]
+    for name in _names(request):
+        metrics = [records[job.name]["metrics"] for job in jobs if job.cell[1] == name and job.name in records]
+        domains = [key for key in metrics[0] if key.startswith("accuracy_")] if metrics else []
+        values = ", ".join(f"{key.removeprefix('accuracy_')} {mean([m[key] for m in metrics]):.2f}" for key in domains)
+        notes += [f"{name} by domain: {values}."] if values else []
+    return dataclasses.replace(table, notes=(*notes, *table.notes))

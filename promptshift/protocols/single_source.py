@@ -1,0 +1,20 @@
+"""Single-source domain generalization: train on one domain, test on all the others (arXiv 2404.19286, Table 2)."""
+
+from __future__ import annotations
+
+from promptshift.protocols.by_domain import plan_by_domain
+from promptshift.protocols.registry import Plan, register
+from promptshift.protocols.request import Request
+
+
+@register("single_source")
+def single_source(request: Request) -> Plan:
+    """Returns one job per source domain and seed; the table has a column per source domain and their mean.
+
+    The source's val split selects; the test set is every image of all the other domains together, as in the paper
+    (`result.json` has the accuracy on each of them beside the pooled one).
+
+    Raises:
+        UserError: the dataset has no domains.
+    """
+    return plan_by_domain(request, lambda domain, others: ([domain], others))

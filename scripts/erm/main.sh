@@ -1,0 +1,5 @@
+#!/bin/sh
+# ERM (fine-tuning of an ImageNet backbone), leave one domain out:  main.sh DATASET [BACKBONE] [KEY VALUE ...]
+# From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS, CFG; see python -m promptshift.protocols --help.
+set -eu
+exec sh "$(dirname -- "$0")/../protocol.sh" multi_source ERM "$@"
