@@ -156,7 +156,8 @@ def test_a_released_checkpoint_with_token_buffers_loads(train, tmp_path, mini_ro
 
 
 def test_the_published_number_of_a_cell_is_recorded():
-    argv = ["--trainer", "ZeroshotCLIP", "--dataset-config-file", "configs/datasets/pacs.yaml", "--backbone", "ViT-B/16"]
+    argv = ["--trainer", "ZeroshotCLIP", "--dataset-config-file", "configs/datasets/pacs.yaml",
+            "--backbone", "ViT-B/16"]
     cfg, _ = build_cfg([*argv, "--target-domains", "sketch", "PROTOCOL", "multi_source"])
     assert expected_accuracy(cfg) == 88.2
     cfg, _ = build_cfg([*argv, "--target-domains", "sketch"])
