@@ -4,6 +4,9 @@ BIN := $(VENV)/bin
 SEEDS ?= 1
 JOBS ?= 2
 
+# bytecode of the packages is written when they are first imported, which is sooner done than compiling all of them
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: install demo demo-small test lint bench clean-venv
 
 install: $(VENV)/.installed
