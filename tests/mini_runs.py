@@ -1,7 +1,8 @@
 """Command lines of small runs on the mini world."""
 
 # everything small: two epochs of everything, a narrow generator, one stored view
-SMALL = ["OPTIM.MAX_EPOCH", "2", "DATALOADER.TRAIN_X.FEATURE_VIEWS", "1", "TRAINER.DPSPG.FEEDFORWARD", "32",
+SMALL = ["OPTIM.MAX_EPOCH", "2", "TEST.EVAL_FREQ", "1",
+         "DATALOADER.TRAIN_X.FEATURE_VIEWS", "1", "TRAINER.DPSPG.FEEDFORWARD", "32",
          "TRAINER.DPSPG.LAYERS", "1", "TRAINER.DPSPG.LABELS.MAX_EPOCH", "1", "TRAINER.DPSPG.LABELS.FEATURE_VIEWS", "1",
          "TRAINER.SPG.LABELS.MAX_EPOCH", "1", "TRAINER.SPG.LABELS.FEATURE_VIEWS", "1"]
 
