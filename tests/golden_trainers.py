@@ -49,3 +49,19 @@ def assert_parameters(parameters, expected, rel=5e-4, probes=True):
         assert float(value.detach().norm()) == pytest.approx(check["l2"], rel=rel, abs=1e-5), name
         if probes:
             assert recipe.probe(name, value) == pytest.approx(check["probe"], abs=1e-3 * check["l2"] + 1e-5), name
+
+
+def assert_sgd_step(trainer, module, golden, data):
+    """Parameters, logits, loss and gradients before one SGD step of `module`, parameters and logits after it."""
+    parameters = dict(module.named_parameters())
+    assert_parameters(parameters, golden["param_init"], rel=1e-6)
+    with torch.no_grad():
+        assert_logits(trainer.predict(data["img"]), golden["logits_init"])
+    parts = trainer.loss(data)
+    assert parts["loss"].item() == pytest.approx(golden["loss_summary"]["loss"], rel=5e-5)
+    parts["loss"].backward()
+    assert_gradients(parameters, golden["grad"])
+    sgd(module.parameters()).step()
+    assert_parameters(parameters, golden["param_after_step"])
+    with torch.no_grad():
+        assert_logits(trainer.predict(data["img"]), golden["logits_after_step"], atol=3e-4)

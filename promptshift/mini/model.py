@@ -6,7 +6,9 @@ Legend: B images, N texts, L tokens, D = 128 channels.
 """
 
 import torch
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from open_clip.model import CLIP
+
+from promptshift.modeling.clip import empty_clip
 
 CONFIG = {
     "embed_dim": 128, "image_size": 48, "patch_size": 12, "vision_width": 128, "vision_layers": 4, "vision_heads": 2,
@@ -22,12 +24,7 @@ def build_clip(config: dict, vocab_size: int | None = None) -> CLIP:
         config: entries as in `CONFIG`.
         vocab_size: rows of the token table, if not all of the vocabulary is wanted.
     """
-    vision = CLIPVisionCfg(layers=config["vision_layers"], width=config["vision_width"],
-                           image_size=config["image_size"],
-                           head_width=config["vision_width"] // config["vision_heads"], patch_size=config["patch_size"])
-    text = CLIPTextCfg(context_length=config["context_length"], vocab_size=vocab_size or config["vocab_size"],
-                       width=config["text_width"], heads=config["text_heads"], layers=config["text_layers"])
-    return CLIP(config["embed_dim"], vision, text, quick_gelu=True)
+    return empty_clip(config | {"vocab_size": vocab_size or config["vocab_size"]})
 
 
 def normalise_images(images: torch.Tensor, config: dict) -> torch.Tensor:

@@ -127,17 +127,22 @@ def load_clip(name: str, path: str = "", precision: str = "fp32", device: str | 
     return _build(state, architecture(state), name, precision, device)
 
 
-def build_clip(state: dict[str, Tensor], sizes: dict, quick_gelu: bool = True, dtype=torch.float32) -> CLIP:
-    """Builds an open_clip CLIP of the given sizes and loads an OpenAI-format state dict in the dtype asked for.
-
-    open_clip's own loader of such dicts rounds through fp16 (features then differ by 1e-3), hence this one.
-    """
+def empty_clip(sizes: dict, quick_gelu: bool = True, dtype=torch.float32) -> CLIP:
+    """An open_clip CLIP of the given sizes (keys as `weights.architecture` returns them), randomly initialised."""
     vision = CLIPVisionCfg(layers=sizes["vision_layers"], width=sizes["vision_width"], image_size=sizes["image_size"],
                            patch_size=sizes["patch_size"] or 16,  # ignored by ResNets
                            head_width=sizes["vision_width"] // sizes["vision_heads"] if sizes["patch_size"] else 64)
     text = CLIPTextCfg(context_length=sizes["context_length"], vocab_size=sizes["vocab_size"],
                        width=sizes["text_width"], heads=sizes["text_heads"], layers=sizes["text_layers"])
-    model = CLIP(sizes["embed_dim"], vision, text, quick_gelu=quick_gelu, cast_dtype=dtype)
+    return CLIP(sizes["embed_dim"], vision, text, quick_gelu=quick_gelu, cast_dtype=dtype)
+
+
+def build_clip(state: dict[str, Tensor], sizes: dict, quick_gelu: bool = True, dtype=torch.float32) -> CLIP:
+    """Builds an open_clip CLIP of the given sizes and loads an OpenAI-format state dict in the dtype asked for.
+
+    open_clip's own loader of such dicts rounds through fp16 (features then differ by 1e-3), hence this one.
+    """
+    model = empty_clip(sizes, quick_gelu, dtype)
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     return model
 
