@@ -5,7 +5,6 @@ from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.engine.prompt_trainer import PromptTrainer
-from promptshift.losses import accuracy
 from promptshift.modeling.prompts import PromptLearner
 
 
@@ -60,7 +59,3 @@ class CoCoOp(PromptTrainer):
     def predict_features(self, features):
         classes = self.prompt_learner(features).float()                                # (B, K, E)
         return self.clip.logit_scale * torch.einsum("be,bke->bk", features, classes)
-
-    def loss(self, batch):
-        logits, labels = self.predict_features(self.batch_features(batch)), batch["label"].to(self.device)
-        return {"loss": F.cross_entropy(logits, labels), "acc": accuracy(logits, labels)}

@@ -1,9 +1,6 @@
 """CoOp."""
-import torch.nn.functional as F
-
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.engine.prompt_trainer import PromptTrainer
-from promptshift.losses import accuracy
 from promptshift.modeling.prompts import PromptLearner
 
 
@@ -30,9 +27,5 @@ class CoOp(PromptTrainer):
                                             self.cfg.MODEL.TEXT_CHUNK)
         return {"prompt_learner": self.prompt_learner}
 
-    def predict_features(self, features):
-        return self.clip.logit_scale * features @ self.prompt_learner().float().T  # (B, E) @ (E, K)
-
-    def loss(self, batch):
-        logits, labels = self.predict_features(self.batch_features(batch)), batch["label"].to(self.device)
-        return {"loss": F.cross_entropy(logits, labels), "acc": accuracy(logits, labels)}
+    def class_features(self):
+        return self.prompt_learner()

@@ -6,7 +6,6 @@ from torch import nn
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError, suggest
 from promptshift.engine.prompt_trainer import PromptTrainer
-from promptshift.losses import accuracy
 from promptshift.modeling.templates import fill, template_of
 from promptshift.modeling.text_tower import TextTower
 
@@ -98,14 +97,13 @@ class VP(PromptTrainer):
     def build_prompts(self, clip, classnames):
         o = self.options
         texts = fill(template_of(self.cfg.DATASET.NAME), classnames)
-        self.class_features = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK).encode_texts(texts)  # (K, E)
+        self.text_features = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK).encode_texts(texts)  # (K, E)
         self.prompter = build_prompter(o.METHOD, clip.image_size, o.PROMPT_SIZE, self.cfg.SEED)
         return {"prompter": self.prompter}
 
-    def predict(self, images):
-        features = self.clip.encode_image(self.prompter(images.to(self.device)))
-        return self.clip.logit_scale * F.normalize(features.float(), dim=-1) @ self.class_features.T
+    def class_features(self):
+        return self.text_features
 
-    def loss(self, batch):
-        logits, labels = self.predict(batch["img"]), batch["label"].to(self.device)
-        return {"loss": F.cross_entropy(logits, labels), "acc": accuracy(logits, labels)}
+    def image_features(self, images):
+        features = self.clip.encode_image(self.prompter(images.to(self.device)))
+        return F.normalize(features.float(), dim=-1)

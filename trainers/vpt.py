@@ -4,7 +4,6 @@ from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.engine.prompt_trainer import PromptTrainer
-from promptshift.losses import accuracy
 from promptshift.modeling.templates import fill
 from promptshift.modeling.text_tower import TextTower
 from promptshift.modeling.tokens import clean_name
@@ -51,16 +50,15 @@ class VPT(PromptTrainer):
     def build_prompts(self, clip, classnames):
         o = self.options
         texts = fill(f"{clean_name(o.CTX_INIT)} {{}}.".lstrip(), classnames)
-        self.class_features = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK).encode_texts(texts)  # (K, E)
+        self.text_features = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK).encode_texts(texts)  # (K, E)
         self.tower = VisionTower(clip, "VPT")
         self.prompt_learner = VisualPromptLearner(self.tower, o.N_CTX_VISION, o.PROMPT_DEPTH_VISION)
         return {"prompt_learner": self.prompt_learner}
 
-    def predict(self, images):
+    def class_features(self):
+        return self.text_features
+
+    def image_features(self, images):
         prompts = self.prompt_learner.image_encoder
         features = self.tower.encode(images.to(self.device), prompts.VPT, prompts.deep)
-        return self.clip.logit_scale * F.normalize(features.float(), dim=-1) @ self.class_features.T
-
-    def loss(self, batch):
-        logits, labels = self.predict(batch["img"]), batch["label"].to(self.device)
-        return {"loss": F.cross_entropy(logits, labels), "acc": accuracy(logits, labels)}
+        return F.normalize(features.float(), dim=-1)

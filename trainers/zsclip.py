@@ -23,15 +23,15 @@ class ZeroshotCLIP(PromptTrainer):
     def build_prompts(self, clip, classnames):
         tower = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK)
         rows = [tower.encode_texts(fill(template, classnames)) for template in self.templates()]
-        self.class_features = F.normalize(torch.stack(rows).mean(dim=0), dim=-1)  # (K, E)
+        self.text_features = F.normalize(torch.stack(rows).mean(dim=0), dim=-1)  # (K, E)
         return {}
 
     def templates(self) -> list[str]:
         """The templates whose class features are averaged."""
         return [self.options.TEMPLATE or template_of(self.cfg.DATASET.NAME)]
 
-    def predict_features(self, features):
-        return self.clip.logit_scale * features @ self.class_features.T
+    def class_features(self):
+        return self.text_features
 
     def train(self):
         print("Nothing to train: zero-shot")

@@ -16,6 +16,7 @@ from dassl.utils import load_pretrained_weights
 from dassl.utils.errors import UserError, suggest
 from promptshift.engine.feature_views import feature_view_loader
 from promptshift.engine.finite import first_bad_output, first_bad_weight
+from promptshift.losses import accuracy
 from promptshift.modeling.clip import OPENAI_NAMES, PRECISIONS, FrozenCLIP, load_clip
 from promptshift.modeling.features import cached_features
 from promptshift.paths import output_root
@@ -27,9 +28,12 @@ class PromptTrainer(TrainerX):
 
     A subclass sets BLOCK and DEFAULTS (its keys under cfg.TRAINER, read once into `self.options`) and implements:
       build_prompts(clip, classnames) -> {registered name: nn.Module to train}
+      class_features() -> (K, E), L2-normalised: the text side under what is learnt
+      image_features(images) -> (B, E), L2-normalised, when its image tower is prompted too (FROZEN_IMAGES = False)
+    The logits are then exp(logit_scale) times the cosine and the loss is their cross-entropy. What is not so overrides
       loss(batch) -> {"loss": scalar, other scalars to log}
-      predict_features(features) -> logits (B, K) from normalised image features (B, E)
-    or, when its image tower is prompted too (FROZEN_IMAGES = False), predict(images) instead of the last.
+      predict_features(features) -> logits (B, K) from normalised image features (B, E), or
+      predict(images) -> logits (B, K).
 
     Shapes: B images, K classes, E embedding.
     """
@@ -86,17 +90,27 @@ class PromptTrainer(TrainerX):
         """What is learnt, by the name it is saved under."""
         raise NotImplementedError
 
-    def loss(self, batch: dict) -> dict[str, Tensor]:
-        """A training batch -> {"loss": scalar, ...}."""
+    def class_features(self) -> Tensor:
+        """-> class features (K, E) under what is learnt, L2-normalised."""
         raise NotImplementedError
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) -> features (B, E) under what is learnt, L2-normalised, float32."""
+        return self.encode_images(images)
+
+    def loss(self, batch: dict) -> dict[str, Tensor]:
+        """A training batch -> {"loss": scalar, ...}: the cross-entropy of the logits."""
+        features = self.batch_features(batch) if self.FROZEN_IMAGES else self.image_features(batch["img"])
+        logits, labels = self.predict_features(features), batch["label"].to(self.device)
+        return {"loss": F.cross_entropy(logits, labels), "acc": accuracy(logits, labels)}
 
     def predict_features(self, features: Tensor) -> Tensor:
         """Normalised image features (B, E) -> logits (B, K), each row independent of the others."""
-        raise NotImplementedError
+        return self.clip.logit_scale * features @ self.class_features().float().T
 
     def predict(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) -> logits (B, K), each row independent of the others."""
-        return self.predict_features(self.encode_images(images))
+        return self.predict_features(self.image_features(images))
 
     def autocast(self):
         """Autocast where precision is `amp`, nothing otherwise."""
