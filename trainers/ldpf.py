@@ -192,12 +192,6 @@ class LDPF(PromptTrainer):
         """Whether step 3 reaches E_d in this epoch."""
         return self.options.ADVERSARIAL and self.in_first_step()
 
-    def updates(self, batch):
-        names = self.get_model_names()
-        if self.scaler is not None and not self.extractor_learns() and self.options.FUSION != "gate":
-            names.remove("domain_extractor")  # the gradient scaler refuses an optimizer without gradients
-        yield names, self.loss(batch)
-
     def loss_adversarial(self, z, labels):
         """Step 3; where E_d does not learn, C_a still tells how much of the class z gives away."""
         if not self.extractor_learns():

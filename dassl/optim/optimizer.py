@@ -50,7 +50,7 @@ def build_optimizer(
         param_groups: groups to use instead of all of ``model``'s parameters; excludes ``STAGED_LR``.
 
     Raises:
-        UserError: an unknown optimizer, or staged rates without a module.
+        UserError: an unknown optimizer, a value it does not take, or staged rates without a module.
     """
     name = optim_cfg.NAME
     if name not in _BUILDERS:
@@ -66,7 +66,13 @@ def build_optimizer(
     groups = list(param_groups)
     if not groups:
         raise UserError(f"OPTIM.NAME {name!r}: the model has no parameters to train")
-    return _BUILDERS[name](groups, optim_cfg)
+    largest = torch.finfo(torch.float32).max
+    if not 0 <= optim_cfg.LR <= largest:
+        raise UserError(f"OPTIM.LR: {optim_cfg.LR} is no learning rate; allowed: 0 to {largest:.1e}")
+    try:
+        return _BUILDERS[name](groups, optim_cfg)
+    except ValueError as error:  # torch names the value: "Invalid momentum value: -1.0"
+        raise UserError(f"OPTIM with NAME {name!r}: {error}") from None
 
 
 def _staged_groups(model: nn.Module, c: CfgNode) -> list[dict[str, list[torch.Tensor] | float]]:

@@ -35,6 +35,9 @@ _KEY_FLAGS = {
 _LIST_FLAGS = {"source-domains": "DATASET.SOURCE_DOMAINS", "target-domains": "DATASET.TARGET_DOMAINS",
                "transforms": "INPUT.TRANSFORMS"}
 
+# SPG's codes of whole datasets, for its cross-dataset runs
+_DATASET_CODES = {"d": "DomainNet", "o": "OfficeHome", "p": "PACS", "t": "TerraIncognita", "v": "VLCS"}
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
@@ -50,6 +53,10 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument(f"--{flag}", nargs="+", default=None, help=f"sets {key}")
     p.add_argument("--dataset-config-file", default="", help="YAML of the dataset")
     p.add_argument("--config-file", default="", help="YAML of the trainer")
+    for flag, when in (("source", "without"), ("target", "with")):
+        p.add_argument(f"--{flag}-datasets", nargs=1, default=None, choices=list(_DATASET_CODES),
+                       help=f"SPG's code of the dataset to {'train' if flag == 'source' else 'test'} on, whole; "
+                            f"{when} --eval-only")
     p.add_argument("--eval-only", action="store_true", help="no training: load --model-dir and test")
     p.add_argument("--model-dir", default="", help="a finished run's folder, for --eval-only")
     p.add_argument("--load-epoch", type=int, default=None, help="which epoch of --model-dir (default: best, else last)")
@@ -100,7 +107,7 @@ def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
     for path in (args.dataset_config_file, args.config_file):
         if path:
             merge_file(cfg, path, aliases=aliases)
-    merge_opts(cfg, _flags_as_opts(args, cfg), source="command line")
+    merge_opts(cfg, [*_dataset_flags_as_opts(args), *_flags_as_opts(args, cfg)], source="command line")
     merge_opts(cfg, args.opts, source="command line", aliases=aliases)
     _check(cfg, trainer)
     if cfg.DATASET.TEST_ALL and not args.eval_only:
@@ -142,6 +149,22 @@ def _flags_as_opts(args: argparse.Namespace, cfg: CN) -> list:
         if value is not None:
             opts += [key, value]
     return opts
+
+
+def _dataset_flags_as_opts(args: argparse.Namespace) -> list:
+    """SPG's --source-datasets and --target-datasets: one run trains on a dataset, another tests on the other."""
+    from datasets.domain_sets import find_domain_set
+    given = {"--source-datasets": args.source_datasets, "--target-datasets": args.target_datasets}
+    used, unused = list(given)[::-1] if args.eval_only else list(given)
+    if given[unused] and given[unused] != given[used]:
+        raise UserError(f"{unused} {given[unused][0]}: {'with' if args.eval_only else 'without'} --eval-only a run "
+                        f"takes {used} only; scripts/<method>/cross_dataset.sh does the training and the tests")
+    if not given[used]:
+        return []
+    name = _DATASET_CODES[given[used][0]]
+    domains = list(find_domain_set(name).domains)
+    opts = ["DATASET.NAME", name, "DATASET.SOURCE_DOMAINS", domains, "DATASET.TARGET_DOMAINS", domains]
+    return [*opts, "DATASET.TEST_ALL", True, "TEST.SPLIT", "test"] if args.eval_only else [*opts, "TEST.SPLIT", "val"]
 
 
 def _check(cfg: CN, trainer: type) -> None:

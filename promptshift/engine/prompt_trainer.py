@@ -165,6 +165,7 @@ class PromptTrainer(TrainerX):
             self.model_update(names)
             return
         self.scaler.scale(loss).backward()
+        names = [name for name in names if _has_gradients(self._optims[name])]  # the scaler refuses the others
         for name in names:
             self.scaler.unscale_(self._optims[name])
         self.clip_gradients(names)
@@ -226,6 +227,10 @@ class PromptTrainer(TrainerX):
                 logits = self.predict_features(part.to(self.device))
             self.evaluator.process(logits.float(), truth.to(self.device))
         return self.evaluator.evaluate()
+
+
+def _has_gradients(optimizer: torch.optim.Optimizer) -> bool:
+    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
 
 
 def domain_accuracies(correct: Tensor, domains: list[int], names: Sequence[str]) -> dict[str, float]:

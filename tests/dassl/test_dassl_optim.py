@@ -136,3 +136,11 @@ def test_unknown_and_empty_optimizers_are_errors():
         build_optimizer(nn.Linear(1, 1), optim_cfg(NAME="sgdd"))
     with pytest.raises(UserError, match="no parameters"):
         build_optimizer(nn.ReLU(), optim_cfg())
+
+
+@pytest.mark.parametrize("values, words", [
+    (dict(LR=-0.1), "OPTIM.LR: -0.1 .*allowed: 0 to 3.4e"), (dict(LR=1e39), "OPTIM.LR: 1e\\+39"),
+    (dict(LR=float("nan")), "OPTIM.LR: nan"), (dict(MOMENTUM=-1.0), "'sgd': Invalid momentum value: -1.0")])
+def test_values_that_no_optimizer_takes_are_named(values, words):
+    with pytest.raises(UserError, match=words):
+        build_optimizer(nn.Linear(1, 1), optim_cfg(NAME="sgd", **values))

@@ -46,6 +46,18 @@ def test_dpspg_s_flags_and_released_key_blocks(tmp_path):
         assert (o.N_CTX, o.PREC, o.ALPHA, o.LATE, o.EARLY) == (8, "fp32", 0.5, 20, 5)
 
 
+def test_spg_s_flags_for_whole_datasets():
+    flags = ["--source-datasets", "d", "--target-datasets", "p"]
+    with pytest.raises(UserError, match="--target-datasets p: without --eval-only.*cross_dataset.sh"):
+        build_cfg([*BASE, *flags])
+    trained = build_cfg([*BASE, *flags[:2]])[0].DATASET
+    assert trained.NAME == "DomainNet" and len(trained.SOURCE_DOMAINS) == len(trained.TARGET_DOMAINS) == 6
+    tested = build_cfg([*BASE, *flags[2:], "--eval-only", "--model-dir", "m"])[0].DATASET
+    assert tested.NAME == "PACS" and tested.TEST_ALL and len(tested.TARGET_DOMAINS) == 4
+    with pytest.raises(UserError, match="--source-datasets: invalid choice: 'x'"):
+        build_cfg([*BASE, "--source-datasets", "x"])
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_yaml_merges_with_its_trainer_s_keys(path):
     cfg, _ = build_cfg(["--trainer", path.parent.name, "--config-file", str(path),
