@@ -1,7 +1,6 @@
 """Linear probing of CLIP."""
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from dassl.data.data_manager import build_data_loader
@@ -78,6 +77,7 @@ class LinearProbe(PromptTrainer):
         Raises:
             UserError: fewer than two classes have images.
         """
+        from sklearn.linear_model import LogisticRegression  # takes two seconds to import: only where it is used
         if len(np.unique(labels)) < 2:
             raise UserError(f"DATASET.NAME {self.cfg.DATASET.NAME}: LinearProbe needs "
                             "training images of at least two classes")

@@ -11,10 +11,6 @@ import warnings
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import silhouette_score
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError
@@ -184,6 +180,8 @@ def fused_cosines(weights: Tensor, cosines: Tensor, classes: Tensor) -> Tensor:
 
 def k_means(points: Tensor, n: int, seed: int) -> Tensor:
     """K-means++ with 10 starts on points (N, F), N >= n -> labels (N,) in 0..n-1, every one of them used."""
+    from sklearn.cluster import KMeans  # scikit-learn and scipy take two seconds to import: only where they are used
+    from sklearn.exceptions import ConvergenceWarning
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # equal points leave clusters empty; they are filled next
         labels = KMeans(n, init="k-means++", n_init=10, random_state=seed).fit(points.numpy()).labels_
@@ -220,6 +218,7 @@ def choose_number(points: Tensor, seed: int) -> int:
 
     Points (N, F); the smallest number wins a tie, and fewer than three points are one cluster.
     """
+    from sklearn.metrics import silhouette_score
     rows = np.random.default_rng(seed).permutation(len(points))[:SAMPLE]
     sample = points[torch.from_numpy(np.sort(rows))]
     scores = {n: silhouette_score(sample.numpy(), k_means(sample, n, seed).numpy()) for n in AUTO if n < len(sample)}
@@ -235,6 +234,7 @@ def match_ids(new: Tensor, old: Tensor, n: int) -> Tensor:
     Returns:
         The new clustering under the old names (N,).
     """
+    from scipy.optimize import linear_sum_assignment
     rows, columns = linear_sum_assignment(contingency(new, old, n, n).numpy(), maximize=True)
     names = torch.empty(n, dtype=torch.long)
     names[torch.from_numpy(rows)] = torch.from_numpy(columns)
