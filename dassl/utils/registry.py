@@ -4,7 +4,13 @@ from typing import Any
 
 from .errors import UserError, suggest
 
-__all__ = ["Registry"]
+__all__ = ["DuplicateNameError", "Registry"]
+
+
+class DuplicateNameError(UserError, KeyError):
+    """Two objects want one name; a KeyError as well, as upstream's."""
+
+    __str__ = UserError.__str__
 
 
 class Registry:
@@ -22,14 +28,15 @@ class Registry:
         if name in self._obj_map and not force and self._obj_map[name] is not obj:
             old = getattr(self._obj_map[name], "__module__", "?")
             new = getattr(obj, "__module__", "?")
-            raise KeyError(f"{name!r} is already registered in {self._name!r} by {old}; {new} wants it too")
+            raise DuplicateNameError(f"{name!r} is already registered in {self._name!r} by {old}; {new} wants it too: "
+                                     "give one of them another name or remove its file")
         self._obj_map[name] = obj
 
     def register(self, obj: Any = None, force: bool = False, aliases: tuple[str, ...] = ()) -> Any:
         """Register ``obj`` and return it; without ``obj``, return a decorator that does.
 
         Raises:
-            KeyError: another object already has the name and ``force`` is off.
+            DuplicateNameError: another object already has the name and ``force`` is off.
         """
         if obj is None:
             return lambda decorated: self.register(decorated, force, aliases)

@@ -18,7 +18,7 @@ from promptshift.paths import load_plugins
 # what may differ between two runs of the same configuration: places, speed and talk
 _NOT_HASHED = ("OUTPUT_DIR", "RESUME", "DATASET.ROOT", "DATASET.DOWNLOAD", "DATALOADER.NUM_WORKERS", "USE_CUDA",
                "VERBOSE", "DETERMINISTIC", "TRAIN.PRINT_FREQ", "TEST.FEATURE_CACHE", "PROTOCOL", "MODEL.TEXT_CHUNK",
-               "TRAIN.CHECKPOINT_FREQ")
+               "TRAIN.CHECKPOINT_FREQ", "TEST.TTA_BATCH", "TEST.STRICT")
 
 # flags of CoOp, SPG and DPSPG that name one configuration key: flag -> key
 _KEY_FLAGS = {
@@ -37,6 +37,24 @@ _LIST_FLAGS = {"source-domains": "DATASET.SOURCE_DOMAINS", "target-domains": "DA
 
 # SPG's codes of whole datasets, for its cross-dataset runs
 _DATASET_CODES = {"d": "DomainNet", "o": "OfficeHome", "p": "PACS", "t": "TerraIncognita", "v": "VLCS"}
+
+# what the train.py of the public repositories declares for their trainer files, which bring no block of their own;
+# a block of the same name that one of our trainers declares (BLOCK, DEFAULTS) stands instead
+_IVLP = dict(N_CTX_VISION=2, N_CTX_TEXT=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=9,
+             PROMPT_DEPTH_TEXT=9)
+_MAPLE = dict(N_CTX=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH=9)
+_PUBLIC_BLOCKS = {
+    "COOP": dict(N_CTX=16, CSC=False, CTX_INIT="", PREC="fp16", CLASS_TOKEN_POSITION="end"),
+    "COCOOP": dict(N_CTX=16, CTX_INIT="", PREC="fp16"),
+    "MAPLE": _MAPLE,
+    "PROMPTALIGN": _MAPLE,
+    "IVLP": _IVLP,
+    "VPT": dict(N_CTX_VISION=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=1),
+    "PROMPTSRC": _IVLP | dict(N_CTX_VISION=4, N_CTX_TEXT=4, TEXT_LOSS_WEIGHT=25, IMAGE_LOSS_WEIGHT=10, GPA_MEAN=15,
+                              GPA_STD=1),
+    "PROMPTKD": _IVLP | dict(N_CTX_VISION=4, N_CTX_TEXT=4, PROJECT_LAYER=2, CE_WEIGHT=1.0, KD_WEIGHT=1.0,
+                             TEMPERATURE=1.0, TEACHER_NAME="ViT-L/14"),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def extend_cfg(cfg: CN) -> None:
-    """Adds the project's keys, then every registered trainer's own block (its DEFAULTS)."""
+    """Adds the project's keys, every registered trainer's own block (its DEFAULTS), then the public blocks left."""
     cfg.DETERMINISTIC = False                # only kernels that repeat exactly, also on a GPU
     cfg.PROTOCOL = ""                        # recorded in result.json: which protocol asked for the run
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"    # all | base | new
@@ -84,11 +102,16 @@ def extend_cfg(cfg: CN) -> None:
     cfg.MODEL.TEXT_CHUNK = 16384             # most text tokens that run at once (memory bound, changes no number)
     cfg.TEST.FEATURE_CACHE = True            # keep frozen image features of test images on disk
     cfg.TEST.EVAL_FREQ = 1                   # epochs between validations under best_val
+    cfg.TEST.TTA_BATCH = 0                   # images adapted together at test time; 0: as many as memory allows
+    cfg.TEST.STRICT = False                  # at test time, stop at an unreadable image (else: wrong)
     cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # K > 0: train on K stored views of each image instead of fresh ones
     for name in TRAINER_REGISTRY.registered_names():
         trainer = TRAINER_REGISTRY.get(name)
         if getattr(trainer, "BLOCK", "") and trainer.BLOCK not in cfg.TRAINER:
             cfg.TRAINER[trainer.BLOCK] = CN(trainer.DEFAULTS)
+    for block, defaults in _PUBLIC_BLOCKS.items():
+        if block not in cfg.TRAINER:
+            cfg.TRAINER[block] = CN(defaults)
 
 
 def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:

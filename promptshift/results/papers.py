@@ -11,19 +11,21 @@ One file per paper:
       - [gain of ..., "+0.65", abstract]
     tables:
       - source: Table 7                 where the paper prints it
+        printed_in: MaPLe (arXiv ...)   optional: who prints it, when that is not this paper
         protocol: multi_source          name of a protocol
-        dataset: PACS                   DATASET.NAME, or "all" when the columns are datasets
+        dataset: PACS                   DATASET.NAME; "all" when the columns are datasets; "average": mean of CoOp's 11
         ablation: context length        optional: what the rows vary; such rows are found only when asked for
         note: ...                       optional: anything a reader of the numbers must know
         columns: [art_painting, cartoon, photo, sketch, average]
         rows:
           RN50:                         backbone, OpenAI's spelling
             SPG: [92.8, 93.8, 99.5, 85.1, 92.8]
+        datasets: {PACS: {RN50: ...}}   instead of dataset and rows: the rows of several datasets with equal columns
 
 A value is percent, "92.8 ± 0.2" with the spread the paper prints, or null where nothing is published; a
 row that is null altogether is blank in every column. Columns are full domain names, dataset names or, for
-other protocols, that protocol's own ("base", "new", "harmonic_mean"); "average" is the printed average,
-which is not always the arithmetic mean of the printed columns.
+base_to_new, "Base", "New" and "H"; "average" is the printed average, which is not always the arithmetic mean of the
+printed columns.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class PaperRow:
         method: the row's name in the paper.
         values: column name to percent, None where nothing is published.
         std: column name to the printed spread, None where none is printed.
-        source: e.g. "SPG (arXiv 2404.19286), Table 7".
+        source: who prints it and where, e.g. "SPG (arXiv 2404.19286), Table 7".
         trainers: registered trainers that the row stands for; empty for rows that are no trainer.
         protocol, dataset, backbone, ablation: as in the file; `ablation` is "" for main results.
         note: the table's note, "" without one.
@@ -90,7 +92,7 @@ def find(
     Args:
         trainer: registered trainer name; any when None, as for the other filters.
         protocol: protocol name.
-        dataset: DATASET.NAME, or "all" for tables whose columns are datasets.
+        dataset: DATASET.NAME, "all" for tables whose columns are datasets, "average" for means of CoOp's eleven.
         backbone: OpenAI's spelling.
         ablation: "" for main results, otherwise the ablation's name.
         folder: folder with the YAML files; the checkout's `papers/` when None.
@@ -141,25 +143,33 @@ def _rows(table: dict[str, Any], trainers: dict[str, list[str]], origin: str) ->
     Raises:
         ValueError: a row is not as long as the list of columns, or a cell is no number.
     """
+    sets = table["datasets"] if "datasets" in table else {table["dataset"]: table["rows"]}
+    return [
+        _row(table, dataset, backbone, str(method), cells, tuple(trainers.get(method, ())), origin)
+        for dataset, backbones in sets.items()
+        for backbone, methods in backbones.items()
+        for method, cells in methods.items()
+    ]
+
+
+def _row(
+    table: dict[str, Any], dataset: str, backbone: str, method: str, cells: list | None, trainers: tuple[str, ...],
+    origin: str,
+) -> PaperRow:  # fmt: skip
     columns = table["columns"]
-    rows = []
-    for backbone, methods in table["rows"].items():
-        for method, cells in methods.items():
-            cells = [None] * len(columns) if cells is None else cells
-            if len(cells) != len(columns):
-                place = f"{table['source']}, {backbone}, {method}"
-                raise ValueError(f"{place}: {len(cells)} values, {len(columns)} columns")
-            pairs = dict(zip(columns, map(_value, cells), strict=True))
-            rows.append(PaperRow(
-                method=str(method),
-                values={name: value for name, (value, _) in pairs.items()},
-                std={name: std for name, (_, std) in pairs.items()},
-                source=f"{origin}, {table['source']}",
-                trainers=tuple(trainers.get(method, ())),
-                protocol=table["protocol"], dataset=table["dataset"], backbone=backbone,
-                ablation=table.get("ablation", ""), note=table.get("note", ""),
-            ))  # fmt: skip
-    return rows
+    cells = [None] * len(columns) if cells is None else cells
+    if len(cells) != len(columns):
+        place = f"{table['source']}, {dataset}, {backbone}, {method}"
+        raise ValueError(f"{place}: {len(cells)} values, {len(columns)} columns")
+    pairs = dict(zip(columns, map(_value, cells), strict=True))
+    return PaperRow(
+        method=method,
+        values={name: value for name, (value, _) in pairs.items()},
+        std={name: std for name, (_, std) in pairs.items()},
+        source=f"{table.get('printed_in', origin)}, {table['source']}",
+        trainers=trainers, protocol=table["protocol"], dataset=dataset, backbone=backbone,
+        ablation=table.get("ablation", ""), note=table.get("note", ""),
+    )  # fmt: skip
 
 
 def _value(cell: float | str | None) -> tuple[float | None, float | None]:
