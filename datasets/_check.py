@@ -1,55 +1,24 @@
 """What is there of a dataset, against what should be: counts per domain and class, split files, unreadable images."""
-from dataclasses import dataclass, field
 from pathlib import Path
-
-from PIL import Image, UnidentifiedImageError
 
 from dassl.utils.errors import UserError
 
-from ._facts import DomainSet, find_domain_set
-from ._layout import Place, dataset_folder, domain_pieces, find_place, image_names
-from ._obtain import missing_data_help, obtain
-from ._splits import Split, load_split, read_split
-from .domain_sets import domain_sets
+from ._facts import DOMAIN_SETS, DomainSet
+from ._image_facts import IMAGE_SETS, ImageSet, find_facts
+from ._image_readers import Parts, read_parts
+from ._layout import Place, dataset_folder, domain_pieces, find_folder, find_place, image_names
+from ._obtain import missing_data_help, missing_images_help, obtain, obtain_images
+from ._report import CheckReport, DomainReport, format_report, readable
+from ._splits import Item, load_split, read_split
+from ._subsample import select_labels
 from .own_folder import read_folder
 
-
-@dataclass
-class DomainReport:
-    """One domain: its folder, images expected (None: unknown) and found, per class, and its split file if any."""
-
-    domain: str
-    folder: Path | None
-    expected: int | None
-    per_class: dict[str, int] = field(default_factory=dict)
-    split: Split | None = None
-
-    @property
-    def found(self) -> int:
-        """Number of images of the domain."""
-        return sum(self.per_class.values())
-
-
-@dataclass
-class CheckReport:
-    """The findings about one dataset; `problems` is empty when all is well, `advice` says what to do."""
-
-    name: str
-    folder: Path
-    n_classes: int
-    domains: list[DomainReport] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is missing, superfluous or unreadable."""
-        return not self.problems
+__all__ = ["check_dataset", "format_report", "known_datasets", "prepare_dataset"]
 
 
 def known_datasets() -> list[str]:
     """Names that `check_dataset` accepts; aliases, config names and any case are accepted too."""
-    return list(domain_sets)
+    return [*DOMAIN_SETS, *IMAGE_SETS]
 
 
 def check_dataset(name: str, root: str | Path, deep: bool = False, folder: str = "") -> CheckReport:
@@ -65,7 +34,9 @@ def check_dataset(name: str, root: str | Path, deep: bool = False, folder: str =
     if folder:
         facts, place = read_folder(root, folder)
     else:
-        facts = find_domain_set(name)
+        facts = find_facts(name)
+        if isinstance(facts, ImageSet):
+            return _check_images(facts, Path(root), deep)
         place = find_place(facts, root)
     report = CheckReport(facts.name, place.image_dir if place else dataset_folder(facts, root), facts.n_classes)
     for domain in facts.domains:
@@ -86,7 +57,10 @@ def prepare_dataset(name: str, root: str | Path) -> None:
     Raises:
         UserError: No dataset answers to `name`, or its images could not be had; the line says what to put where.
     """
-    facts = find_domain_set(name)
+    facts = find_facts(name)
+    if isinstance(facts, ImageSet):
+        obtain_images(facts, root)
+        return
     place = obtain(facts, root, list(facts.domains))
     for domain in facts.domains:
         load_split(facts, place, domain)
@@ -109,7 +83,7 @@ def _check_domain(facts: DomainSet, place: Place, entry: DomainReport, report: C
     remarks += [f"{entry.domain}: no images of {name}" for name, paths in images.items() if not paths]
     if deep:
         report.problems += [f"{entry.domain}: unreadable image {path}"
-                            for paths in images.values() for path in paths if not _readable(path)]
+                            for paths in images.values() for path in paths if not readable(path)]
 
 
 def _images(facts: DomainSet, entry: DomainReport) -> dict[str, list[Path]]:
@@ -126,15 +100,6 @@ def _images(facts: DomainSet, entry: DomainReport) -> dict[str, list[Path]]:
     return images
 
 
-def _readable(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            image.verify()
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError):
-        return False
-    return True
-
-
 def _advise(facts: DomainSet, report: CheckReport, folder: Path) -> None:
     if facts.rendered and not report.ok:
         report.advice.append(f"remove {folder} where it exists; python -m promptshift.data prepare {facts.name} "
@@ -147,17 +112,38 @@ def _advise(facts: DomainSet, report: CheckReport, folder: Path) -> None:
                              "no split files yet; the first run makes them")
 
 
-def format_report(report: CheckReport) -> str:
-    """The report as text: one line per domain, then the problems and what to do."""
-    lines = [f"{report.name}: {report.folder}"]
-    for entry in report.domains:
-        expected = "unknown" if entry.expected is None else f"{entry.expected:,}"
-        split = (f"; train {len(entry.split.train):,}, val {len(entry.split.val):,} ({entry.split.file})"
-                 if entry.split else "")
-        counts = entry.per_class.values()
-        classes = (f"; {len(counts)} of {report.n_classes} classes, {min(counts):,} to {max(counts):,} images each"
-                   if counts else "")
-        lines.append(f"  {entry.domain}: {entry.found:,} images (expected {expected}){classes}{split}")
-    lines += [f"  problem: {problem}" for problem in report.problems]
-    lines += [f"  note: {advice}" for advice in report.advice]
-    return "\n".join(lines + ["  all is well" if report.ok else f"  {len(report.problems)} problem(s)"])
+def _check_images(facts: ImageSet, root: Path, deep: bool) -> CheckReport:
+    """The report about a dataset without domains: its parts take the place of domains."""
+    folder = root / facts.folder
+    image_dir = find_folder(folder, facts.images)
+    report = CheckReport(facts.name, image_dir or folder / facts.images, facts.n_classes)
+    try:
+        if image_dir is None:
+            raise UserError(f"no folder {folder / facts.images}")
+        parts = _named_parts(facts, read_parts(facts, image_dir, root))
+    except UserError as error:
+        report.problems.append(str(error))
+        parts = {}
+    for name, expected in facts.totals.items():
+        entry = DomainReport(name, image_dir, expected)
+        report.domains.append(entry)
+        for item in parts.get(name, []):
+            entry.per_class[item.classname] = entry.per_class.get(item.classname, 0) + 1
+        if parts and entry.found != expected:
+            report.problems.append(f"{name}: {entry.found:,} images, {expected:,} expected")
+        if deep:
+            report.problems += [f"{name}: unreadable image {image_dir / item.relpath}" for item in parts.get(name, [])
+                                if not readable(image_dir / item.relpath)]
+    if not report.ok:
+        report.advice.append(missing_images_help(facts, folder))
+    return report
+
+
+def _named_parts(facts: ImageSet, parts: Parts) -> dict[str, list[Item]]:
+    """The parts by the names of the known totals; base and new are halves of the test images."""
+    train, val, test = parts
+    if "test" in facts.totals:
+        return {"test": test}
+    base = set(select_labels((item.label for item in test), "base"))
+    return {"train": train, "val": val, "base test": [item for item in test if item.label in base],
+            "new test": [item for item in test if item.label not in base]}

@@ -1,4 +1,5 @@
 """Few-shot sets: k images per class, drawn as upstream draws them and kept as JSON beside the images."""
+import os
 import random
 from pathlib import Path, PurePosixPath
 
@@ -36,7 +37,18 @@ def fewshot_sets(dataset: DatasetBase, train: list[Datum], val: list[Datum], sho
         candidate, sets = None, _draw(dataset, train, val, shots, seed)
     if candidate != path:
         _write(path, sets, base)
+    _say_where_short(dataset, sets[0], shots)
     return sets[0], sets[1]
+
+
+def _say_where_short(dataset: DatasetBase, train: list[Datum], shots: int) -> None:
+    """Print one line when classes have fewer training images than were asked for."""
+    short = {items[0].classname: len(items) for items in dataset.split_dataset_by_label(train).values()
+             if len(items) < shots}
+    if short:
+        named = ", ".join(f"{name} ({count})" for name, count in list(short.items())[:5])
+        more = f" and {len(short) - 5} more" if len(short) > 5 else ""
+        print(f"DATASET.NUM_SHOTS: {shots}: fewer shots than asked for {named}{more}, which have no more images")
 
 
 def _draw(dataset: DatasetBase, train: list[Datum], val: list[Datum], shots: int, seed: int) -> list[list[Datum]]:
@@ -51,7 +63,7 @@ def _draw(dataset: DatasetBase, train: list[Datum], val: list[Datum], shots: int
 
 
 def _write(path: Path, sets: list[list[Datum]], base: Path) -> None:
-    content = {part: [[Path(item.impath).relative_to(base).as_posix(), item.label, item.domain, item.classname]
+    content = {part: [[_below(item, base), item.label, item.domain, item.classname]
                       for item in data] for part, data in zip(("train", "val"), sets, strict=True)}
     try:
         write_json(content, str(path))
@@ -59,9 +71,14 @@ def _write(path: Path, sets: list[list[Datum]], base: Path) -> None:
         print(f"Few-shot data kept in memory: cannot write {path} ({error.strerror})")
 
 
+def _below(item: Datum, base: Path) -> str:
+    """An image's path below `base`, with forward slashes (text alone: ImageNet has a million of them)."""
+    return item.impath.removeprefix(f"{base}{os.sep}").replace(os.sep, "/")
+
+
 def _match(names: list[str], data: list[Datum], base: Path, path: Path) -> list[Datum]:
     """The images of `data` whose path below `base` ends a cached path, in cached order."""
-    known = {Path(item.impath).relative_to(base).as_posix(): item for item in data}
+    known = {_below(item, base): item for item in data}
     found = []
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/")).parts
@@ -83,6 +100,6 @@ def _read_json_cache(path: Path) -> list[list[str]]:
 def _read_pickle_cache(path: Path) -> list[list[str]]:
     content = load_pickle(path, {("dassl.data.datasets.base_dataset", "Datum"): Datum})
     try:
-        return [[item.impath for item in content[part]] for part in ("train", "val")]
-    except (KeyError, AttributeError, TypeError) as error:
+        return [[item.impath for item in content.get(part, [])] for part in ("train", "val")]  # ImageNet's: no val
+    except (AttributeError, TypeError) as error:
         raise UserError(f"{path}: not a few-shot file of Dassl ({error!r}); delete it to draw anew") from error

@@ -54,6 +54,19 @@ def _image_dirs(dataset_dir: Path) -> Iterator[Path]:
         yield folder
 
 
+def find_folder(folder: Path, name: str) -> Path | None:
+    """The file or folder `name` below `folder`, or up to two folders deeper as archives nest it; None without one."""
+    return next((place / name for place in _nested(folder, 2) if (place / name).exists()), None)
+
+
+def _nested(folder: Path, depth: int) -> Iterator[Path]:
+    """A folder and those below it, down to a depth, the nearest first."""
+    places = [folder]
+    for _ in range(depth + 1):
+        yield from places
+        places = [path for place in places for path in sub_folders(place).values()]
+
+
 def sub_folders(folder: Path) -> dict[str, Path]:
     """Visible sub-folders by name, sorted; empty when `folder` does not exist."""
     if not folder.is_dir():

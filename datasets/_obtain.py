@@ -1,4 +1,4 @@
-"""Getting the images of a multi-domain dataset: found, downloaded, or rendered."""
+"""Getting the images of a dataset: found, downloaded, or rendered."""
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -6,12 +6,14 @@ from dassl.data.download import fetch, safe_extract
 from dassl.utils.errors import UserError
 
 from ._facts import Archive, DomainSet
-from ._layout import DOWNLOAD_FOLDER, Place, dataset_folder, find_place
+from ._image_facts import MIRROR, ImageSet
+from ._layout import DOWNLOAD_FOLDER, Place, dataset_folder, find_folder, find_place
 from ._splits import PUBLISHED_FOLDERS
 
 MINI_PER_CLASS = 60  # images per class and domain of a mini world
 MINI_SEED = 0
 MINI_COMMAND = "bash scripts/dpspg/main.sh mini"
+MINI_B2N_COMMAND = "bash scripts/coop/main.sh mini_b2n"
 
 
 def obtain(facts: DomainSet, root: str | Path, needed: list[str], download: bool = True) -> Place:
@@ -42,13 +44,60 @@ def obtain(facts: DomainSet, root: str | Path, needed: list[str], download: bool
     return place
 
 
-def _render(facts: DomainSet, folder: Path) -> None:
+def obtain_images(facts: ImageSet, root: str | Path, download: bool = True) -> Path:
+    """Make sure that the images of a dataset without domains, and the files beside them, are below `root`.
+
+    Returns:
+        The image folder.
+
+    Raises:
+        UserError: As `obtain`.
+    """
+    folder = Path(root, facts.folder)
+    if facts.rendered and find_folder(folder, facts.images) is None:
+        _render(facts, folder)
+    there = find_folder(folder, facts.images)
+    wanted = [archive for archive in facts.archives if there is None or _archive(folder, archive).exists()]
+    wanted += [file for file in facts.files if find_folder(folder, file.file) is None and not _shared(root, file)]
+    for archive in wanted:
+        if not download and not _archive(folder, archive).exists():
+            raise UserError(f"{facts.name}: no {archive.file} under {folder}; DATASET.DOWNLOAD is False; "
+                            f"{missing_images_help(facts, folder)}")
+        try:
+            _fetch_and_extract(archive, _archive(folder, archive), folder)
+        except (UserError, OSError) as error:
+            raise UserError(f"{facts.name}: no {archive.file} under {folder}; download failed ({_one_line(error)}); "
+                            f"{missing_images_help(facts, folder)}") from error
+    found = find_folder(folder, facts.images)
+    if found is None:
+        raise UserError(f"{facts.name}: no folder {folder / facts.images}; {missing_images_help(facts, folder)}")
+    return found
+
+
+def _shared(root: str | Path, file: Archive) -> bool:
+    """Whether another dataset's folder has the file: the class names of ImageNet serve its variants."""
+    return Path(root, "imagenet", file.file).is_file()
+
+
+def _archive(folder: Path, archive: Archive) -> Path:
+    return folder / DOWNLOAD_FOLDER / archive.file
+
+
+def missing_images_help(facts: ImageSet, folder: Path) -> str:
+    """How to go on by hand, and the command that needs no data."""
+    links = [f"{file.file} from {file.link}" for file in (*facts.files, *facts.archives)]
+    links += [f"all of it from {MIRROR}"] if facts.mirrored else []
+    by_hand = f"put {facts.images or 'the images'} into {folder}" + (f" ({', '.join(links)})" if links else "")
+    return f"remove {folder}" if facts.rendered else f"{by_hand}; without any data: {MINI_B2N_COMMAND}"
+
+
+def _render(facts: DomainSet | ImageSet, folder: Path) -> None:
     from promptshift.mini import render_world  # only these datasets need the renderer
-    from promptshift.mini.worlds import WORLDS
+    from promptshift.mini.worlds import PER_CLASS, WORLDS
 
     print(f"Rendering the mini world {facts.name} into {folder}")
     try:
-        render_world(WORLDS[facts.name], folder, per_class=MINI_PER_CLASS, seed=MINI_SEED)
+        render_world(WORLDS[facts.name], folder, PER_CLASS.get(facts.name, MINI_PER_CLASS), seed=MINI_SEED)
     except OSError as error:
         raise UserError(f"{facts.name}: cannot write {folder} ({error}); give a writable folder with --root") from error
 
@@ -89,6 +138,9 @@ def _fetch_and_extract(archive: Archive, path: Path, target: Path) -> None:
     if not path.exists():
         print(f"Downloading {archive.link} to {path}")
         fetch(archive.source, str(path), gdrive=archive.gdrive)
+    if path.suffix in (".json", ".txt"):  # not an archive but the file itself
+        path.replace(target / path.name)
+        return
     print(f"Extracting {path} into {target}")
     safe_extract(str(path), str(target))
     path.unlink()

@@ -143,7 +143,7 @@ def _read_file(facts: DomainSet, place: Place, domain: str, path: Path) -> Split
     corrupt = {f"{place.domain_dirs[domain].name}/{rest}" for first, _, rest in
                (name.partition("/") for name in facts.corrupt) if first == domain}
     train, val = ([item for item in part if item.relpath not in corrupt] for part in (train, val))
-    unlisted = _check_exists(place, train + val, path) - corrupt
+    unlisted = check_exists(place.image_dir, train + val, path) - corrupt
     if unlisted and OWN_FOLDER in path.parts and RULE_3_PERCENT not in dict(facts.pieces).values():
         print(f"{facts.name}/{domain}: {len(unlisted):,} images are not in {path}; delete it to split anew")
     return Split(train, val, str(path))
@@ -187,11 +187,11 @@ def _read_lists(facts: DomainSet, place: Place, domain: str) -> Split:
         index = facts.domains.index(domain)
         parse = _parser(facts, place, domain, path)
         parts.append([parse((*line, index, PurePosixPath(line[0]).parent.name)) for line in lines])
-        _check_exists(place, parts[-1], path)
+        check_exists(place.image_dir, parts[-1], path)
     return Split(*parts, str(path.parent / f"{domain}_{{train,test}}.txt"))
 
 
-def _check_exists(place: Place, items: list[Item], path: Path) -> set[str]:
+def check_exists(image_dir: Path, items: list[Item], path: Path) -> set[str]:
     """Images in the folders of a split that it does not name; each folder is listed once and no file is stat-ed.
 
     Raises:
@@ -203,10 +203,10 @@ def _check_exists(place: Place, items: list[Item], path: Path) -> set[str]:
         folders[folder].add(name)
     missing, unlisted = [], set()
     for folder, names in folders.items():
-        present = set(image_names(place.image_dir / folder))
+        present = set(image_names(image_dir / folder))
         missing += [f"{folder}/{name}" for name in sorted(names - present)]
         unlisted.update(f"{folder}/{name}" for name in present - names)
     if missing:
         raise UserError(f"{path} names {len(missing):,} of {len(items):,} images that are not under "
-                        f"{place.image_dir}, the first is {missing[0]}; restore them or delete the split file")
+                        f"{image_dir}, the first is {missing[0]}; restore them or delete the split file")
     return unlisted

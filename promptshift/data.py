@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tabulate import tabulate
 from yacs.config import CfgNode
@@ -70,13 +71,15 @@ def _block(dataset: str) -> CfgNode:
 
 def _list(root: str) -> str:
     """A line per known data set: name, domains, classes, images, and where it is."""
-    from datasets._layout import find_place
-    from datasets.domain_sets import domain_sets
+    from datasets._facts import DOMAIN_SETS
+    from datasets._image_facts import IMAGE_SETS
+    from datasets._layout import find_folder, find_place
+    places = {facts.name: place.image_dir for facts in DOMAIN_SETS.values() if (place := find_place(facts, root))}
+    places |= {facts.name: find_folder(Path(root, facts.folder), facts.images) for facts in IMAGE_SETS.values()}
     rows = []
-    for facts in domain_sets.values():
-        place = find_place(facts, root)
+    for facts in (*DOMAIN_SETS.values(), *IMAGE_SETS.values()):
         images = None if None in facts.totals.values() else f"{sum(facts.totals.values()):,}"
-        where = str(place.image_dir) if place else "rendered when needed" if facts.rendered else "not there"
+        where = str(places.get(facts.name) or ("rendered when needed" if facts.rendered else "not there"))
         rows.append((facts.name, ", ".join(facts.domains), facts.n_classes, images or "", where))
     return tabulate(rows, ("data set", "domains", "classes", "images", f"below {root}"), disable_numparse=True)
 

@@ -11,7 +11,8 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((CHECKOUT / "scripts").rglob("*.sh"))
 NAMES = [str(path.relative_to(CHECKOUT)) for path in SCRIPTS]
-PROTOCOL_SCRIPTS = [name for name in NAMES if name != "scripts/protocol.sh"]
+PROTOCOL_SCRIPTS = [name for name in NAMES
+                    if name not in ("scripts/protocol.sh", "scripts/step.sh", "scripts/test_time.sh")]
 
 
 @pytest.fixture
@@ -66,7 +67,9 @@ def test_each_script_names_its_protocol(call):
     expected = {
         "scripts/coop/main.sh": "coop_main mini",
         "scripts/dpspg/main.sh": "multi_source DPSPG mini",
-        "scripts/zsclip/main.sh": "multi_source ZeroshotCLIP mini",
+        "scripts/zsclip/main.sh": "main ZeroshotCLIP mini",
+        "scripts/cocoop/main.sh": "main CoCoOp mini",
+        "scripts/promptsrc/main.sh": "main PromptSRC mini",
         "scripts/spg/single_source.sh": "single_source SPG mini",
         "scripts/dpl/cross_dataset.sh": "cross_dataset DPLCLIP mini",
     }
@@ -96,3 +99,53 @@ def test_a_failing_run_makes_the_script_fail(call, tmp_path):
     failing.write_text("#!/bin/sh\nexit 1\n")
     failing.chmod(0o755)
     assert call("sh", "scripts/dpspg/main.sh", "mini", PYTHON=str(failing)).returncode == 1
+
+
+SRC, SRC_XD = "vit_b16_c2_ep20_batch4_4+4ctx", "vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets"
+STEPS = {
+    "cocoop/base2new_train.sh dtd 1": "base_to_new CoCoOp dtd --seeds 1 --train-only --default-config "
+                                      "vit_b16_c4_ep10_batch1_ctxv1",
+    "cocoop/xd_train.sh 3": "xd CoCoOp imagenet --seeds 3 --train-only --default-config vit_b16_c4_ep10_batch1_ctxv1",
+    "maple/base2new_test_maple.sh dtd 2 OPTIM.LR 1": "base_to_new MaPLe dtd OPTIM.LR 1 --seeds 2 --default-config "
+                                                     "vit_b16_c2_ep5_batch4_2ctx",
+    "promptsrc/xd_test.sh eurosat 2": f"xd PromptSRC imagenet --targets eurosat --seeds 2 --default-config {SRC_XD}",
+    "promptsrc/few_shot.sh dtd 4": f"few_shot PromptSRC dtd DATASET.NUM_SHOTS 4 --default-config "
+                                   f"{SRC.replace('ep20', 'ep50')}_few_shot",
+    "promptsrc/reproduce_base2novel_setting.sh dtd 1 /w": f"base_to_new PromptSRC dtd --seeds 1 --weights /w/base "
+                                                          f"--default-config {SRC}",
+    "promptsrc/reproduce_few_shot.sh dtd 4 /w": f"few_shot PromptSRC dtd DATASET.NUM_SHOTS 4 --weights /w/4shot "
+                                                f"--default-config {SRC.replace('ep20', 'ep50')}_few_shot",
+    "coop/eval.sh dtd rn50": "xd CoOp imagenet --targets dtd --config rn50",
+    "dpc/main.sh dtd": "main DPC dtd TRAINER.DPC.BACKBONE CoOp",
+    "dpc/main.sh dtd MaPLe OPTIM.LR 1": "main DPC dtd TRAINER.DPC.BACKBONE MaPLe OPTIM.LR 1",
+    "promptkd/xd_train.sh dtd 1": "few_shot PromptKD dtd TRAINER.PROMPTKD.MODAL cross --seeds 1 DATASET.NUM_SHOTS 0 "
+                                  "--default-config default",
+}
+
+
+@pytest.mark.parametrize("line", STEPS)
+def test_upstream_s_arguments_become_a_protocol_s(call, line):
+    name, *words = line.split()
+    answer = call("sh", f"scripts/{name}", *words)
+    assert " ".join(answer.stdout.splitlines()[3:]) == STEPS[line], answer.stderr
+
+
+def test_relative_weights_and_another_source_arrive(call, tmp_path):
+    words = call("sh", "scripts/maple/reproduce_maple_xd.sh", "mini2", "1", "w", SOURCE="mini_b2n").stdout.splitlines()
+    assert words[5] == "mini_b2n" and words[words.index("--weights") + 1] == f"{tmp_path}/w"
+
+
+@pytest.mark.parametrize("line, named", [
+    ("maple/base2new_train_maple.sh dtd", "DATASET SEED"), ("promptsrc/few_shot.sh dtd", "DATASET SHOTS"),
+    ("maple/reproduce_maple.sh dtd 1", "DATASET SEED WEIGHTSPATH"), ("dpc/main.sh", "DATASET")])
+def test_missing_arguments_are_one_line(call, line, named):
+    name, *words = line.split()
+    answer = call("sh", f"scripts/{name}", *words)
+    assert answer.returncode == 2 and named in answer.stderr and answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "/step.sh\"" in (CHECKOUT / name).read_text()])
+def test_the_configuration_that_a_script_names_is_shipped(call, name):
+    words = call("sh", name, "dtd", "1", "w").stdout.splitlines()
+    trainer, config = words[4], words[words.index("--default-config") + 1]
+    assert (CHECKOUT / "configs" / "trainers" / trainer / f"{config}.yaml").is_file()

@@ -19,6 +19,7 @@ class ZeroshotCLIP(PromptTrainer):
 
     BLOCK = "ZSCLIP"
     DEFAULTS = dict(PREC="fp16", TEMPLATE="")
+    STARTS_FROM = ""  # nothing: protocols make evaluation jobs alone
 
     def build_prompts(self, clip, classnames):
         tower = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK)

@@ -63,6 +63,9 @@ def run(cfg: CN, eval_only: bool = False, model_dir: str = "", load_epoch: int |
     print(f"** System info **\n{collect_env_info()}\n")
     trainer = build_trainer(cfg)
     write_json(list(trainer.dm.dataset.classnames), Path(cfg.OUTPUT_DIR, CLASSES_FILE))
+    if getattr(trainer.dm.dataset, "test_only", False) and not eval_only:
+        raise UserError(f"DATASET.NAME: {cfg.DATASET.NAME} has test images only; train on another dataset and give "
+                        "--eval-only --model-dir FOLDER")
     if eval_only:
         trainer.load_model(model_dir, epoch=deployed_epoch(trainer, model_dir) if load_epoch is None else load_epoch)
         trainer.test()
@@ -100,7 +103,7 @@ def make_room(cfg: CN) -> None:
 def _belongs_to_run(path: Path) -> bool:
     if path.is_dir():
         return path.name == "tensorboard" or any(path.glob("model*.pth.tar*"))
-    return path.name.startswith(("log.txt", "result.json", "config.yaml", "last.pth.tar", CLASSES_FILE))
+    return path.name.startswith(("log.txt", "result.json", "config.yaml", "last.pth.tar", CLASSES_FILE, "stream.jsonl"))
 
 
 def _same_run(written: Path, cfg: CN) -> bool:
@@ -131,23 +134,32 @@ def _record(cfg: CN, trainer, started: datetime, seconds: float) -> dict:
         dataset=getattr(trainer.dm.dataset, "name", cfg.DATASET.NAME), backbone=cfg.MODEL.BACKBONE.NAME,
         source_domains=list(cfg.DATASET.SOURCE_DOMAINS), target_domains=list(cfg.DATASET.TARGET_DOMAINS),
         classes=cfg.DATASET.SUBSAMPLE_CLASSES, shots=cfg.DATASET.NUM_SHOTS, split=cfg.TEST.SPLIT,
-        selection=cfg.TEST.FINAL_MODEL, seed=cfg.SEED, metrics=results, history=list(getattr(trainer, "history", [])),
+        selection=_selection(cfg, trainer), seed=cfg.SEED, metrics=results,
+        history=list(getattr(trainer, "history", [])),
         diagnostics=dict(getattr(trainer, "diagnostics", {})), config_hash=config_hash(cfg), git_hash=git_hash(),
         versions=environment_versions(), seconds=seconds, peak_memory_mb=peak_memory_mb(trainer.device),
         started=started.isoformat(timespec="seconds"), finished=datetime.now().isoformat(timespec="seconds"),
         expected=expected_accuracy(cfg))
 
 
+def _selection(cfg: CN, trainer) -> str:
+    """The rule that chose the weights; `best_val` on a dataset whose val images are its test images is an oracle."""
+    leaks = cfg.TEST.FINAL_MODEL == "best_val" and getattr(trainer.dm.dataset, "val_is_test", False)
+    return "oracle" if leaks else cfg.TEST.FINAL_MODEL
+
+
 def expected_accuracy(cfg: CN) -> float | None:
     """The accuracy (percent) that a paper prints for this cell, None where none is printed."""
-    from datasets.domain_sets import find_domain_set
+    from datasets._image_facts import find_facts
     try:
-        dataset = find_domain_set(cfg.DATASET.NAME).name
-    except UserError:  # a dataset without domains
+        dataset = find_facts(cfg.DATASET.NAME).name
+    except UserError:  # a dataset in no table
         dataset = cfg.DATASET.NAME
     table, columns = {
         "single_source": (dataset, cfg.DATASET.SOURCE_DOMAINS),  # columns are the domains trained on
-        "cross_dataset": ("all", [dataset]),                     # columns are the datasets tested on
+        **dict.fromkeys(("cross_dataset", "xd", "imagenet_variants"), ("all", [dataset])),  # the datasets tested on
+        "base_to_new": (dataset, [cfg.DATASET.SUBSAMPLE_CLASSES.capitalize()]),
+        "few_shot": (dataset, [str(cfg.DATASET.NUM_SHOTS)]),
     }.get(cfg.PROTOCOL, (dataset, cfg.DATASET.TARGET_DOMAINS))
     rows = papers.find(trainer=_trainer_name(cfg), protocol=cfg.PROTOCOL, dataset=table,
                        backbone=cfg.MODEL.BACKBONE.NAME)

@@ -10,6 +10,12 @@
     single_source train on one domain, test on all the others
     cross_dataset train on one dataset, test on whole other ones
     few_shot      k images per class, CoOp's `main.sh`
+    few_shot_sweep  the same for 1, 2, 4, 8 and 16
+    base_to_new   train on half of the classes, test on both halves
+    xd            train on ImageNet, test on ten other datasets
+    imagenet_variants  train on ImageNet, test on V2, Sketch, A and R
+    transfer      what these two and cross_dataset share
+    trained       what an evaluation starts from: own training, another trainer's, given weights, or nothing
     zero_shot     evaluation without training, CoOp's `zeroshot.sh`
 
 Command line: `python -m promptshift.protocols --help`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shlex
 import sys
@@ -11,15 +12,18 @@ from collections.abc import Sequence
 from dassl.utils.errors import UserError
 from promptshift.command_line import Parser
 from promptshift.protocols.few_shot import from_coop_call, is_coop_call
+from promptshift.protocols.jobs import Job
 from promptshift.protocols.registry import Plan, get_protocol, protocols
-from promptshift.protocols.request import resolve
+from promptshift.protocols.request import Request, resolve
 from promptshift.protocols.runner import Runner
 
 _EPILOG = """\
 words after the protocol:
   TRAINER DATASET [BACKBONE] [KEY VALUE ...]   an odd number of words after DATASET begins with BACKBONE
+  DATASET may be several names with commas between them, or "all" (CoOp's eleven), where the protocol is base_to_new
+  main: multi_source for a dataset with several domains, base_to_new for others
   coop_main: the arguments of CoOp's main.sh (DATASET CFG CTP NCTX SHOTS CSC) run few_shot with CoOp;
-  any other words run multi_source with CoOp (DATASET [BACKBONE] [KEY VALUE ...])
+  any other words run main with CoOp (DATASET [BACKBONE] [KEY VALUE ...])
 
 environment:
   DATA    folder with the datasets (default: data/ of the checkout)
@@ -61,11 +65,16 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] | None = None
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Reads the command line and, for what it leaves out, the environment."""
     parser = Parser("python -m promptshift.protocols", description=__doc__, epilog=_EPILOG)
-    parser.add_argument("protocol", help=", ".join([*protocols(), "coop_main"]))
+    parser.add_argument("protocol", help=", ".join([*protocols(), "main", "coop_main"]))
     parser.add_argument("words", nargs="*", help="see below")
     parser.add_argument("--seeds", nargs="+", metavar="SEED", default=os.environ.get("SEEDS", "1 2 3").split())
     parser.add_argument("--jobs", default=os.environ.get("JOBS", ""), help="how many run at the same time")
     parser.add_argument("--config", default=os.environ.get("CFG", ""), help="configuration file's name")
+    parser.add_argument("--default-config", default="default", metavar="NAME",
+                        help="configuration file of datasets without one of their own")  # fmt: skip
+    parser.add_argument("--targets", default="", metavar="A,B", help="xd, imagenet_variants: datasets to test on")
+    parser.add_argument("--weights", default="", metavar="DIR", help="evaluate the weights in DIR/seed<K>, train none")
+    parser.add_argument("--train-only", action="store_true", help="leave the evaluation jobs out")
     parser.add_argument("--dry-run", action="store_true", help="show commands and states, run nothing")
     options = parser.parse_intermixed_args(argv)
     options.gpus = os.environ.get("GPUS", "").split()
@@ -91,7 +100,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     """Turns the words of the command line into a plan."""
     protocol, words, config = options.protocol, options.words, options.config
     if protocol == "coop_main":
-        protocol, trainer = "multi_source", "CoOp"
+        protocol, trainer = "main", "CoOp"
         if is_coop_call(words):
             protocol = "few_shot"
             config, words = from_coop_call(words)
@@ -99,8 +108,20 @@ def _plan(options: argparse.Namespace) -> Plan:
         trainer, *words = words
     else:
         raise UserError("command line: TRAINER and DATASET are missing; --help shows the usage")
-    make_plan = get_protocol(protocol)
-    return make_plan(resolve(protocol, trainer, words, options.seeds, config))
+
+    def requested(name: str) -> Request:
+        return resolve(name, trainer, words, options.seeds, config, options.default_config,
+                       tuple(filter(None, options.targets.split(","))), options.weights)  # fmt: skip
+
+    if protocol == "main":
+        protocol = main_protocol(requested("base_to_new"))
+    plan = get_protocol(protocol)(requested(protocol))
+    return dataclasses.replace(plan, jobs=tuple(job for job in plan.jobs if job.trains)) if options.train_only else plan
+
+
+def main_protocol(request: Request) -> str:
+    """Returns the protocol that a `main.sh` runs: leave one domain out where there are several domains."""
+    return "multi_source" if request.facts and len(request.facts.domains) > 1 else "base_to_new"
 
 
 def _show(plan: Plan) -> int:
@@ -114,11 +135,18 @@ def _show(plan: Plan) -> int:
 def _run(plan: Plan, options: argparse.Namespace, command: Sequence[str] | None) -> int:
     """Runs the plan, prints its table and writes it beside the results."""
     failed = Runner(plan.jobs, options.jobs, options.gpus, command).run()
+    if options.train_only:
+        return _report(failed, plan)
     records = {job.name: record for job in plan.jobs if (record := job.record()) is not None}
     table = plan.table(records)
     print(f"\n{table.markdown()}")
     paths = table.write(plan.folder)
     print(f"table: {paths[0]} (also .csv and .tex)")
+    return _report(failed, plan)
+
+
+def _report(failed: Sequence[Job], plan: Plan) -> int:
+    """Says how many jobs failed; returns the exit status."""
     if failed:
         print(f"error: {len(failed)} of {len(plan.jobs)} jobs failed, see their lines above", file=sys.stderr)
     return 1 if failed else 0

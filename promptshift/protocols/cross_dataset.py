@@ -12,8 +12,9 @@ from pathlib import Path
 
 from promptshift.protocols.jobs import Job
 from promptshift.protocols.registry import Plan, register
-from promptshift.protocols.request import TAKEN_DOMAINS, Request, dataset_file, domain_facts, refuse_keys
+from promptshift.protocols.request import TAKEN_DOMAINS, Request, dataset_file, known_facts, refuse_keys
 from promptshift.protocols.seed_table import seed_table
+from promptshift.protocols.transfer import evaluation_job
 from promptshift.results.record import Record
 from promptshift.results.statistics import mean
 from promptshift.results.tables import Table
@@ -48,12 +49,12 @@ def cross_dataset(request: Request) -> Plan:
 def _targets(request: Request) -> tuple[str, ...]:
     """Returns the configuration names of the datasets to test on: never the one trained on."""
     pool = MINI_TARGETS if request.facts and request.facts.rendered else TARGETS
-    return tuple(name for name in pool if domain_facts(name).name != request.dataset)
+    return tuple(name for name in pool if known_facts(name).name != request.dataset)
 
 
 def _names(request: Request) -> list[str]:
     """Returns the own names of the target datasets, the table's columns."""
-    return [domain_facts(name).name for name in _targets(request)]
+    return [known_facts(name).name for name in _targets(request)]
 
 
 def _training_job(request: Request, seed: int) -> Job:
@@ -65,15 +66,9 @@ def _training_job(request: Request, seed: int) -> Job:
 
 def _evaluation_job(request: Request, target: Path, train: Job) -> Job:
     """Returns the job that tests the trained weights on every image of the dataset of a configuration file."""
-    facts = domain_facts(target.stem)
-    flags = ["--source-domains", *facts.domains, "--target-domains", *facts.domains,
-             "--eval-only", "--model-dir", str(train.output_dir)]  # fmt: skip
-    # Nothing is trained on the target, so no views of its training images are worth storing.
-    options = ["DATASET.TEST_ALL", "True", "TEST.SPLIT", "test", "DATALOADER.TRAIN_X.FEATURE_VIEWS", "0"]
-    folder, cell = request.folder / facts.name / f"seed{train.seed}", (request.trainer, facts.name)
-    return dataclasses.replace(request, dataset_file=target).job(
-        f"{facts.name} seed {train.seed}", folder, cell, train.seed, flags, options, after=(train.name,)
-    )
+    folder = request.folder / known_facts(target.stem).name / f"seed{train.seed}"
+    flags = ["--eval-only", "--model-dir", str(train.output_dir)]
+    return evaluation_job(request, target, folder, train.seed, flags, (train.name,))
 
 
 def _table(request: Request, jobs: list[Job], records: Mapping[str, Record]) -> Table:

@@ -5,31 +5,62 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from promptshift.paths import output_root
+from promptshift.protocols.jobs import Job
 from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import Request
 from promptshift.protocols.seed_table import seed_table
+from promptshift.protocols.trained import EVALUATION_OPTIONS, in_order, start, trains_itself
 
 CLASS_TOKEN_POSITIONS = ("front", "middle", "end")
 
 
-@register("few_shot")
+@register("few_shot", takes=("weights",))
 def few_shot(request: Request) -> Plan:
-    """Returns one job per seed, in the output layout of CoOp's `main.sh`."""
-    folder = folder_of(request)
-    cell = (request.trainer, request.dataset)
-    jobs = tuple(request.job(f"seed {seed}", folder / f"seed{seed}", cell, seed) for seed in request.seeds)
-    return Plan(jobs, folder, lambda records: seed_table(request, jobs, records, average=False))
+    """Returns the jobs of one number of shots (DATASET.NUM_SHOTS), in the output layout of CoOp's `main.sh`."""
+    column = str(request.cfg.DATASET.NUM_SHOTS) if request.cfg.DATASET.NUM_SHOTS > 0 else "all"
+    jobs = few_shot_jobs(request, column)
+    shown = [job for job in jobs if job.cell[1] == column]
+    return Plan(jobs, folder_of(request), lambda records: seed_table(request, shown, records, average=False))
+
+
+def few_shot_jobs(request: Request, column: str, suffix: str = "") -> tuple[Job, ...]:
+    """Returns the jobs of one number of shots: each seed is trained and tested, or started elsewhere and evaluated.
+
+    Args:
+        request: what is to run.
+        column: the table's column that the tests belong to.
+        suffix: ends the jobs' names, so that several numbers of shots can stand in one plan.
+    """
+    jobs = []
+    for seed in request.seeds:
+        def train(trained: Request, seed: int = seed) -> Job:
+            own = trained.trainer == request.trainer
+            name = f"{'' if own else f'{trained.trainer} '}seed {seed}{suffix}"
+            cell = (trained.trainer, column if own else trained.trainer)
+            return trained.job(name, folder_of(trained) / f"seed{seed}", cell, seed)
+
+        begin = start(request, seed, train)
+        jobs += [begin.job] if begin.job else []
+        if not trains_itself(request):
+            jobs.append(request.job(f"test seed {seed}{suffix}", folder_of(request) / f"seed{seed}",
+                                    (request.trainer, column), seed, begin.flags, EVALUATION_OPTIONS, begin.after,
+                                    bool(request.weights)))  # fmt: skip
+    return in_order(jobs)
 
 
 def folder_of(request: Request) -> Path:
-    """Returns `<OUTPUT>/<DATASET>/<TRAINER>/<CFG>_<S>shots`, for CoOp with `nctx<N>_csc<C>_ctp<P>` below it."""
-    stem = f"{request.config_file.stem}_{request.cfg.DATASET.NUM_SHOTS}shots"
-    folder = output_root() / request.dataset_file.stem / request.trainer / stem
+    """Returns `<OUTPUT>/<DATASET>/<TRAINER>/` and `stem_of`; of weights from elsewhere, `few_shot/` precedes it."""
+    place = request.root / "few_shot" if request.weights else request.root
+    return place / request.dataset_file.stem / request.method / stem_of(request)
+
+
+def stem_of(request: Request) -> Path:
+    """Returns `<CFG>_<S>shots`, for CoOp with `nctx<N>_csc<C>_ctp<P>` below it."""
+    stem = Path(f"{request.config_file.stem}_{request.cfg.DATASET.NUM_SHOTS}shots")
     if request.trainer != "CoOp":
-        return folder
+        return stem
     coop = request.cfg.TRAINER.COOP
-    return folder / f"nctx{coop.N_CTX}_csc{coop.CSC}_ctp{coop.CLASS_TOKEN_POSITION}"
+    return stem / f"nctx{coop.N_CTX}_csc{coop.CSC}_ctp{coop.CLASS_TOKEN_POSITION}"
 
 
 def is_coop_call(words: Sequence[str]) -> bool:

@@ -39,6 +39,7 @@ class Job:
         seed: seed of the run, None for one without randomness.
         config_hash: hash of the configuration that `argv` stands for.
         after: names of the plan's jobs whose results this one reads; it starts when they are done.
+        always: run it even where its folder holds a result: what it reads is not part of its configuration.
     """
 
     name: str
@@ -48,6 +49,12 @@ class Job:
     seed: int | None
     config_hash: str
     after: tuple[str, ...] = ()
+    always: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether the job makes weights; the others evaluate."""
+        return "--eval-only" not in self.argv
 
     @property
     def log(self) -> Path:

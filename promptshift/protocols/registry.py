@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dassl.utils.errors import UserError, suggest
@@ -35,8 +36,16 @@ Protocol = Callable[[Request], Plan]
 _PROTOCOLS: dict[str, Protocol] = {}
 
 
-def register(name: str) -> Callable[[Protocol], Protocol]:
+# What a protocol may be asked for beside DATASET and TRAINER: field of the request -> what the user wrote.
+_EXTRAS = {"also": "several datasets", "targets": "--targets", "weights": "--weights"}
+
+
+def register(name: str, takes: Sequence[str] = ()) -> Callable[[Protocol], Protocol]:
     """Returns the decorator that makes a function from a request to a plan known under `name`.
+
+    Args:
+        name: what users call it.
+        takes: fields of the request it reads among `also`, `targets` and `weights`; the others are refused.
 
     Raises:
         ValueError: another function has that name.
@@ -45,8 +54,16 @@ def register(name: str) -> Callable[[Protocol], Protocol]:
     def add(protocol: Protocol) -> Protocol:
         if name in _PROTOCOLS:
             raise ValueError(f"two protocols are called {name!r}")
-        _PROTOCOLS[name] = protocol
-        return protocol
+
+        @functools.wraps(protocol)
+        def checked(request: Request) -> Plan:
+            for field, words in _EXTRAS.items():
+                if getattr(request, field) and field not in takes:
+                    raise UserError(f"{name} does not take {words}")
+            return protocol(request)
+
+        _PROTOCOLS[name] = checked
+        return checked
 
     return add
 

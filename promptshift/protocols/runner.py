@@ -104,11 +104,12 @@ class Runner:
             except Locked:
                 self._settle(job, f"skip   {job.name}: another process is running it ({job.output_dir})", bar)
                 return
-            record = job.record()
-            if record is not None:
+            record = None if job.always else job.record()
+            needed_jobs = [needed for needed in self.jobs if needed.name in job.after]
+            if record is not None and not _outdated(record, needed_jobs):
                 self._settle(job, f"skip   {job.name}: finished before, {_score(record)}", bar)
                 return
-            missing = [needed for needed in self.jobs if needed.name in job.after and needed.record() is None]
+            missing = [needed for needed in needed_jobs if needed.record() is None]
             if missing:
                 self._leave_out(job, missing[0], bar)
                 return
@@ -180,6 +181,12 @@ def _say(bar: tqdm, line: str) -> None:
     """Prints one line without tearing the bar."""
     bar.write(line, file=sys.stdout)
     sys.stdout.flush()
+
+
+def _outdated(record: dict, needed: Sequence[Job]) -> bool:
+    """Returns whether a job that the result was read from has been run again since."""
+    newer = [other for job in needed if (other := job.record()) is not None]
+    return any(other["finished"] > record["finished"] for other in newer)
 
 
 def _score(record: dict) -> str:

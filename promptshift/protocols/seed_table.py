@@ -16,11 +16,13 @@ MINI_NOTE = (
     "it ranks nothing."
 )
 AVERAGE = "average"
+_RULES = {"oracle": "oracle (on the test images themselves; not comparable with honest numbers)"}
 
 
 def seed_table(
-    request: Request, jobs: Sequence[Job], records: Mapping[str, Record], average: bool, paper_dataset: str = ""
-) -> Table:
+    request: Request, jobs: Sequence[Job], records: Mapping[str, Record], average: bool, paper_dataset: str = "",
+    left_out: Sequence[str] = (),
+) -> Table:  # fmt: skip
     """Returns the accuracy table of a plan whose jobs differ in column and seed.
 
     Args:
@@ -28,34 +30,38 @@ def seed_table(
         jobs: all jobs; `cell[1]` is the column, columns appear in the order of the jobs.
         records: records of the finished jobs by job name. A column with an unfinished job shows as missing.
         average: whether to append the mean over columns (its spread: over seeds of the per-seed mean).
+        left_out: columns that the average leaves out.
         paper_dataset: `dataset` of the papers' tables to stand beside it; the request's own when empty.
     """
     columns = list(dict.fromkeys(job.cell[1] for job in jobs))
     ours: list[Cell] = [_column_cell([job for job in jobs if job.cell[1] == column], records) for column in columns]
     if average:
-        ours.append(_average_cell(jobs, records))
+        ours.append(_average_cell([job for job in jobs if job.cell[1] not in left_out], records))
         columns.append(AVERAGE)
     published = papers.find(
         trainer=request.trainer, protocol=request.protocol, dataset=paper_dataset or request.dataset,
         backbone=request.backbone,
     )  # fmt: skip
     label = f"{request.trainer} (this checkout)"
-    rows = [(label, *ours), *([_paper_cells(row, columns) for row in published] or [("paper", *[None] * len(columns))])]
+    rows = [(label, *ours), *([paper_cells(row, columns) for row in published] or [("paper", *[None] * len(columns))])]
     return Table(
         header=("accuracy (%)", *columns),
         rows=tuple(rows),
         caption=f"{request.protocol}: {request.trainer} on {request.dataset}, {request.backbone}, "
                 f"{request.config_file.stem}.yaml",
-        notes=tuple(_notes(request, jobs, records, published)),
+        notes=tuple(notes(request, jobs, records, published)),
     )  # fmt: skip
 
 
 def _column_cell(jobs: Sequence[Job], records: Mapping[str, Record]) -> Cell:
     """Returns mean and spread over the seeds of one column, or that some are missing."""
     found = [records[job.name]["metrics"]["accuracy"] for job in jobs if job.name in records]
-    if len(found) == len(jobs):
-        return Measured.of(found)
-    return f"missing ({len(found)} of {len(jobs)} done)"
+    return mean_cell(found, len(jobs))
+
+
+def mean_cell(found: Sequence[float], wanted: int) -> Cell:
+    """Returns mean and spread of what was found when it is as many as wanted, otherwise that some are missing."""
+    return Measured.of(found) if len(found) == wanted else f"missing ({len(found)} of {wanted} done)"
 
 
 def _average_cell(jobs: Sequence[Job], records: Mapping[str, Record]) -> Cell:
@@ -68,27 +74,27 @@ def _average_cell(jobs: Sequence[Job], records: Mapping[str, Record]) -> Cell:
     )
 
 
-def _paper_cells(row: papers.PaperRow, columns: Sequence[str]) -> tuple[Cell, ...]:
+def paper_cells(row: papers.PaperRow, columns: Sequence[str]) -> tuple[Cell, ...]:
     """Returns a published row in the table's columns; blank where nothing is published."""
     published = {column: Measured(value, row.std[column]) for column, value in row.values.items() if value is not None}
     return (f"{row.method}: {row.source}", *map(published.get, columns))
 
 
-def _notes(
+def notes(
     request: Request, jobs: Sequence[Job], records: Mapping[str, Record], published: Sequence[papers.PaperRow]
 ) -> list[str]:
     """Returns the lines below the table."""
-    notes = [MINI_NOTE] if request.facts and request.facts.rendered else []
+    lines = [MINI_NOTE] if request.facts and request.facts.rendered else []
     seeds = list(dict.fromkeys(job.seed for job in jobs))
     if len(seeds) > 1:
-        notes.append(f"Mean ± population standard deviation over seeds {' '.join(map(str, seeds))}.")
+        lines.append(f"Mean ± population standard deviation over seeds {' '.join(map(str, seeds))}.")
     rules = sorted({record["selection"] for record in records.values()})
     if rules:
-        notes.append(f"Evaluated weights chosen by: {', '.join(rules)}.")
+        lines.append(f"Evaluated weights chosen by: {', '.join(_RULES.get(rule, rule) for rule in rules)}.")
     if not published:
-        notes.append(f"papers/ has no row for {request.trainer} on {request.dataset} with {request.backbone}.")
-    notes += dict.fromkeys(f"{row.source}: {row.note}" for row in published if row.note)
+        lines.append(f"papers/ has no row for {request.trainer} on {request.dataset} with {request.backbone}.")
+    lines += dict.fromkeys(f"{row.source}: {row.note}" for row in published if row.note)
     missing = [job.name for job in jobs if job.name not in records]
     if missing:
-        notes.append(f"Did not finish: {', '.join(missing)}.")
-    return notes
+        lines.append(f"Did not finish: {', '.join(missing)}.")
+    return lines

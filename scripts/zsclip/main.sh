@@ -1,5 +1,6 @@
 #!/bin/sh
-# Zero-shot CLIP on every domain in turn:  main.sh DATASET [BACKBONE] [KEY VALUE ...]
+# Zero-shot CLIP on every domain in turn, or on base and new classes where DATASET has no domains:
+#        main.sh DATASET [BACKBONE] [KEY VALUE ...]
 # From the environment: DATA, OUTPUT, GPUS, JOBS, CFG. Nothing is drawn at random, so one seed is enough.
 set -eu
-SEEDS=${SEEDS:-1} exec sh "$(dirname -- "$0")/../protocol.sh" multi_source ZeroshotCLIP "$@"
+SEEDS=${SEEDS:-1} exec sh "$(dirname -- "$0")/../protocol.sh" main ZeroshotCLIP "$@"

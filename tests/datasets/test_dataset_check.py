@@ -14,7 +14,7 @@ from datasets._facts import DomainSet
 def toy(monkeypatch):
     """A dataset of two domains and two classes whose totals are small."""
     facts = DomainSet("Toy", ("toy",), {"one": 4, "two": 6}, "ot", 2, corrupt=("two/cat/bad.png",))
-    monkeypatch.setattr(check_module, "find_domain_set", lambda name: facts)
+    monkeypatch.setattr(check_module, "find_facts", lambda name: facts)
 
 
 def make_toy(root):
@@ -65,7 +65,7 @@ def test_split_file_is_counted_and_checked(tmp_path):
 
 
 def test_known_datasets_can_all_be_checked(tmp_path):
-    assert len(known_datasets()) == 9
+    assert len(known_datasets()) == 9 + 19
     for name in known_datasets():
         assert not check_dataset(name, tmp_path).ok
 

@@ -8,6 +8,7 @@ import yaml
 import datasets
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
+from datasets._image_facts import IMAGE_SETS
 from datasets.domain_sets import domain_sets
 from promptshift.engine.config import extend_cfg
 
@@ -24,7 +25,7 @@ def test_configuration_is_accepted_and_names_a_dataset(path):
     assert list(yaml.safe_load(path.read_text())["DATASET"]) == (["NAME", "FOLDER"] if own else ["NAME"])
 
 
-@pytest.mark.parametrize("facts", domain_sets.values(), ids=lambda facts: facts.name)
+@pytest.mark.parametrize("facts", (domain_sets | IMAGE_SETS).values(), ids=lambda facts: facts.name)
 def test_every_member_of_the_table_has_a_configuration_and_registered_aliases(facts):
     named = [yaml.safe_load(path.read_text())["DATASET"]["NAME"] for path in FOLDER.glob("*.yaml")]
     assert facts.name in named

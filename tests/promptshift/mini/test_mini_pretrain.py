@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from promptshift.mini.model import build_clip, encode_tokens
+from promptshift.mini.model import CONFIGS, build_clip, encode_tokens
 from promptshift.mini.muon import Muon, orthogonalise
 from promptshift.mini.pretrain import main
-from promptshift.mini.weights import MINI_WEIGHTS, read_packed
+from promptshift.mini.weights import MINI_WEIGHTS, WEIGHTS, read_packed
 
 
 @pytest.mark.parametrize("shape", [(24, 8), (8, 24), (16, 16)])
@@ -28,11 +28,12 @@ def test_muon_steps_have_the_size_of_adamw():
     assert weight.detach().pow(2).mean().sqrt().item() == pytest.approx(0.1 * 0.2, rel=0.15)
 
 
-def test_a_toy_run_writes_weights_that_load(tmp_path, capsys):
-    main(["--out", str(tmp_path / "toy.npz"), "--images", "128", "--epochs", "2", "--seed", "3"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_toy_run_writes_weights_that_load(name, tmp_path, capsys):
+    main(["--out", str(tmp_path / "toy.npz"), "--model", name, "--images", "128", "--epochs", "2", "--seed", "3"])
     assert "SHA-256" in capsys.readouterr().out
     toy, config = read_packed(tmp_path / "toy.npz")
-    shipped, shipped_config = read_packed(MINI_WEIGHTS)
+    shipped, shipped_config = read_packed(WEIGHTS[name])
     assert config == shipped_config
     assert {name: value.shape for name, value in toy.items()} == {name: value.shape for name, value in shipped.items()}
 

@@ -7,22 +7,25 @@ import pytest
 import torch
 
 from dassl.utils.errors import UserError
-from promptshift.mini import load_mini_state_dict, mini_config
-from promptshift.mini.model import CONFIG, build_clip
+from promptshift.mini import load_mini, load_mini_state_dict, mini_config
+from promptshift.mini.model import CONFIG, CONFIGS, build_clip
 from promptshift.mini.pretraining_set import CaptionTokens
-from promptshift.mini.weights import MINI_WEIGHTS, pack, read_packed
+from promptshift.mini.weights import MINI_WEIGHTS, WEIGHTS, pack, read_packed
 
 
-def test_state_dict_is_a_full_openai_clip():
-    state_dict = load_mini_state_dict()
-    build_clip(mini_config()).load_state_dict(state_dict, strict=True)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_state_dict_is_a_full_openai_clip(name):
+    state_dict, config = load_mini(name)
+    build_clip(config).load_state_dict(state_dict, strict=True)
     assert state_dict["logit_scale"].shape == ()
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in state_dict.values())
-    assert state_dict["token_embedding.weight"].shape == (49408, 128)
+    assert state_dict["token_embedding.weight"].shape == (49408, config["text_width"])
+    assert WEIGHTS[name].stat().st_size < 8e6
 
 
-def test_config_agrees_with_the_tensors():
-    config, state_dict = mini_config(), load_mini_state_dict()
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_agrees_with_the_tensors(name):
+    state_dict, config = load_mini(name)
     width, _, patch, _ = state_dict["visual.conv1.weight"].shape
     patches = state_dict["visual.positional_embedding"].shape[0] - 1
     assert (config["vision_width"], config["patch_size"]) == (width, patch)
@@ -31,7 +34,14 @@ def test_config_agrees_with_the_tensors():
     assert config["embed_dim"] == state_dict["text_projection"].shape[1]
     # One head per 64 channels: loaders that infer the heads from the width agree with the metadata.
     assert (config["vision_heads"], config["text_heads"]) == (width // 64, config["text_width"] // 64)
-    assert set(config) == set(CONFIG)
+    assert {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()} == CONFIGS[name]
+
+
+def test_the_large_one_is_refused_by_its_own_name(tmp_path):
+    with pytest.raises(UserError, match=r"CLIP mini_large are missing.*--model mini_large"):
+        load_mini("mini_large", tmp_path / "absent.npz")
+    with pytest.raises(UserError, match=r"mini_clip\.npz: SHA-256 is .* --model mini_large"):
+        load_mini("mini_large", MINI_WEIGHTS)
 
 
 def test_untrained_rows_come_from_the_fixed_stream():

@@ -1,20 +1,25 @@
 """The second and third mini set: other classes, other styles, the same facts in both tables."""
+from pathlib import Path
+
 import pytest
 from dataset_trees import build
 
+from datasets._image_facts import IMAGE_SETS
 from datasets.domain_sets import domain_sets
 from promptshift.mini import MINI_DG, render_world
 from promptshift.mini.captions import MATE
-from promptshift.mini.worlds import MINI_DG2, MINI_DG3, WORLDS
+from promptshift.mini.worlds import MINI_DG2, MINI_DG3, PER_CLASS, WORLDS
 
 
 def test_every_rendered_dataset_has_its_world_and_the_other_way_round():
-    rendered = {name: facts for name, facts in domain_sets.items() if facts.rendered}
+    rendered = {name: facts for name, facts in (domain_sets | IMAGE_SETS).items() if facts.rendered}
     assert set(rendered) == set(WORLDS)
     for name, facts in rendered.items():
         world = WORLDS[name]
-        assert facts.domains == tuple(sorted(world.domains)) and facts.n_classes == len(world.classes)
-        assert set(facts.totals.values()) == {60 * len(world.classes)}
+        styles = facts.domains or (Path(facts.images).name,)
+        assert set(styles) <= set(world.domains) and facts.n_classes == len(world.classes)
+        total = PER_CLASS.get(name, 60) * len(world.classes)
+        assert set(facts.totals.values()) == {total} if facts.domains else sum(facts.totals.values()) == total
 
 
 def test_the_sets_share_no_class_and_no_style_and_keep_look_alikes_together():

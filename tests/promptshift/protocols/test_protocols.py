@@ -160,7 +160,7 @@ def test_unfinished_jobs_show_as_missing_and_are_not_averaged(sweep, tmp_path, c
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
-        ("multi_sauce DPSPG mini", "unknown protocol 'multi_sauce', allowed: cross_dataset, few_shot, multi_source"),
+        ("multi_sauce DPSPG mini", "unknown protocol 'multi_sauce', allowed: base_to_new, cross_dataset, few_shot, "),
         ("multi_source", "TRAINER and DATASET are missing"),
         ("multi_source DPSPG", "DATASET is missing, allowed: "),
         ("multi_source DPSG mini", "did you mean 'DPSPG'?"),

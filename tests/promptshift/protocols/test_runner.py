@@ -76,6 +76,24 @@ def test_finished_jobs_are_skipped_and_others_run_again(tmp_path, fake, capfd):
     assert [len(starts(job)) for job in jobs] == [0, 1, 1]
 
 
+def test_an_evaluation_is_run_again_after_the_training_that_it_reads(tmp_path, fake, capfd):
+    train, test = make_jobs(tmp_path, "train", "test")
+    test = dataclasses.replace(test, after=("train",))
+    write_result(train.output_dir, make_record(finished="2025-01-01T10:00:02"))
+    write_result(test.output_dir, make_record(finished="2025-01-01T10:00:02"))
+    assert Runner([train, test], command=FAKE_TRAIN).run() == [] and not starts(test)
+    write_result(train.output_dir, make_record(finished="2025-01-02T10:00:02"))
+    assert Runner([train, test], command=FAKE_TRAIN).run() == []
+    assert (len(starts(train)), len(starts(test))) == (0, 1)
+
+
+def test_what_reads_weights_from_elsewhere_is_always_run(tmp_path, fake):
+    (job,) = make_jobs(tmp_path, "a")
+    job = dataclasses.replace(job, always=True)
+    for count in (1, 2):
+        assert Runner([job], command=FAKE_TRAIN).run() == [] and len(starts(job)) == count
+
+
 def test_a_failed_job_names_its_error_and_log_and_the_others_go_on(tmp_path, fake, capfd):
     jobs = make_jobs(tmp_path, "a", "b", "c", "d")
     fake({"/a": {"crash": "error: LR is wrong\n  some trailing line"}, "/b": {"crash": "ValueError: boom"},

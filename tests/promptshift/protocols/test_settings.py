@@ -1,13 +1,11 @@
 """The single-source and the cross-dataset setting: which jobs, which order, which table."""
 
 import pytest
-from result_records import make_record
+from protocol_plans import configuration, plan_of, records_of
 
 from dassl.utils.errors import UserError
 from promptshift.engine.config import build_cfg
 from promptshift.engine.run import expected_accuracy
-from promptshift.protocols.registry import get_protocol
-from promptshift.protocols.request import resolve
 
 PACS = ["art_painting", "cartoon", "photo", "sketch"]
 DOMAINNET = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
@@ -17,20 +15,6 @@ DOMAINNET = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
 def output(monkeypatch, tmp_path):
     monkeypatch.setenv("OUTPUT", str(tmp_path))
     monkeypatch.setenv("DATA", str(tmp_path / "data"))
-
-
-def plan_of(protocol, trainer, *words, seeds=(1,), config=""):
-    return get_protocol(protocol)(resolve(protocol, trainer, words, seeds, config))
-
-
-def configuration(job):
-    """The configuration and the flags that a job's command line stands for."""
-    return build_cfg(list(job.argv))
-
-
-def records_of(plan, accuracies, **metrics):
-    return {job.name: make_record(metrics={"accuracy": accuracies[job.cell[1]], **metrics.get(job.cell[1], {})})
-            for job in plan.jobs if job.cell[1] in accuracies}  # fmt: skip
 
 
 def test_single_source_trains_on_each_domain_and_tests_on_all_the_others(tmp_path):

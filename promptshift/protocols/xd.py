@@ -1,0 +1,16 @@
+"""Cross-dataset transfer: train on 16 shots of ImageNet, test on ten other datasets (arXiv 2203.05557, section 4.2)."""
+
+from __future__ import annotations
+
+from promptshift.protocols.registry import Plan, register
+from promptshift.protocols.request import ALL_DATASETS, Request
+from promptshift.protocols.transfer import plan_transfer
+
+TARGETS = ALL_DATASETS[1:]
+MINI_TARGETS = ("mini", "mini2", "mini3")  # of a method trained on mini_b2n
+
+
+@register("xd", takes=("targets", "weights"))
+def xd(request: Request) -> Plan:
+    """Returns the plan of `plan_transfer` with the ten datasets as targets."""
+    return plan_transfer(request, TARGETS, MINI_TARGETS)

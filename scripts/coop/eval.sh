@@ -1,0 +1,7 @@
+#!/bin/sh
+# CoOp, trained on 16 shots of ImageNet, tested on DATASET; trained first if need be:
+#     eval.sh DATASET CFG [KEY VALUE ...]
+# From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS. SOURCE (imagenet): trained on.
+set -eu
+dataset=${1:?DATASET and CFG} config=${2:?CFG}; shift 2
+exec sh "$(dirname -- "$0")/../protocol.sh" xd CoOp "${SOURCE:-imagenet}" "$@" --targets "$dataset" --config "$config"

@@ -1,0 +1,6 @@
+#!/bin/sh
+# PromptSRC trained on ImageNet: the released weights in WEIGHTSPATH/seed<SEED>, evaluated:
+#     reproduce_xd.sh DATASET SEED WEIGHTSPATH [KEY VALUE ...]
+# Results go below $OUTPUT/reproduce. From the environment: DATA, OUTPUT, CFG. SOURCE (imagenet): trained on.
+set -eu
+exec sh "$(dirname -- "$0")/../step.sh" reproduce_xd PromptSRC vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets "$@"
