@@ -9,35 +9,15 @@ import torch
 from tabulate import tabulate
 
 from benchmarks import plain
+from benchmarks.adaptation import adaptation_rows
+from benchmarks.memory import MEMORY_HEADER, memory_rows
+from benchmarks.models import class_names, random_clip
 from benchmarks.stage_two import stage_two_rows
 from benchmarks.timing import HEADER, Row, compare
-from promptshift.modeling.clip import FrozenCLIP, build_clip, load_clip
+from promptshift.modeling.clip import FrozenCLIP, load_clip
 from promptshift.modeling.features import cached_features
 from promptshift.modeling.generators import TransformerGenerator
 from promptshift.modeling.prompts import PromptLearner, PromptTemplate
-
-WORDS = ("alarm bat castle drum engine fence glove hammer island jacket kettle lantern mirror needle oven pencil "
-         "quilt rocket saddle tractor umbrella violin whistle yacht zebra bucket candle desk").split()
-
-
-def class_names(count: int) -> list[str]:
-    """`count` different names of one or two words, as benchmark class lists have them."""
-    pairs = [f"{a} {b}" for i, a in enumerate(WORDS) for b in WORDS[i + 1:]]
-    names = [name for pair in zip(WORDS, pairs) for name in pair] + pairs[len(WORDS):]
-    return names[:count]
-
-
-def random_clip(device: str) -> FrozenCLIP:
-    """A CLIP with the text tower of ViT-B/16 (width 512, 12 layers) and a token image tower, random weights."""
-    import open_clip
-    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-    torch.manual_seed(0)
-    sizes = dict(embed_dim=512, image_size=32, patch_size=16, vision_width=64, vision_layers=1, vision_heads=1,
-                 text_width=512, text_layers=12, text_heads=8, context_length=77, vocab_size=49408)
-    skeleton = CLIP(512, CLIPVisionCfg(layers=1, width=64, image_size=32, patch_size=16),
-                    CLIPTextCfg(width=512, heads=8, layers=12), quick_gelu=True)
-    model = build_clip(skeleton.state_dict(), sizes).to(device)
-    return FrozenCLIP(model, open_clip.get_tokenizer("ViT-B-32"), "random ViT-B/16 text tower", "fp32")
 
 
 def text_rows(clip: FrozenCLIP) -> list[Row]:
@@ -120,10 +100,11 @@ def main() -> None:
     arguments.add_argument("--device", default="cpu", help="cpu or cuda")
     device = arguments.parse_args().device
     clip = random_clip(device)
-    rows = [*text_rows(clip), dpspg_row(clip), cache_row(device), *stage_two_rows(device)]
+    rows = [*text_rows(clip), dpspg_row(clip), cache_row(device), *stage_two_rows(device), *adaptation_rows(device)]
     print(f"device {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; 4 context tokens; "
           "plain = 77 tokens, one image at a time, no cache")
     print(tabulate([row.cells() for row in rows], headers=HEADER, tablefmt="github"))
+    print(tabulate([row.cells() for row in memory_rows(device)], headers=MEMORY_HEADER, tablefmt="github"))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """CoOp."""
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.engine.prompt_trainer import PromptTrainer
-from promptshift.modeling.prompts import PromptLearner
+from promptshift.engine.shared_context import SharedContextTrainer
 
 
 @TRAINER_REGISTRY.register()
-class CoOp(PromptTrainer):
+class CoOp(SharedContextTrainer):
     """Context optimization (Zhou et al. 2022, arXiv 2109.01134).
 
     Learns M context vectors shared by all classes, or one set per class (CSC); CLIP stays frozen.
@@ -19,13 +18,3 @@ class CoOp(PromptTrainer):
     """
 
     BLOCK = "COOP"
-    DEFAULTS = dict(N_CTX=16, CSC=False, CTX_INIT="", PREC="fp16", CLASS_TOKEN_POSITION="end")
-
-    def build_prompts(self, clip, classnames):
-        o = self.options
-        self.prompt_learner = PromptLearner(clip, classnames, o.N_CTX, o.CTX_INIT, o.CSC, o.CLASS_TOKEN_POSITION,
-                                            self.cfg.MODEL.TEXT_CHUNK)
-        return {"prompt_learner": self.prompt_learner}
-
-    def class_features(self):
-        return self.prompt_learner()

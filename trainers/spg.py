@@ -9,7 +9,7 @@ from dassl.data.data_manager import build_data_loader
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.engine.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path, check_choice
-from trainers.coop import CoOp
+from promptshift.engine.shared_context import SharedContextTrainer
 
 RELEASED_KEYS = {key: f"TRAINER.SPG.{key}" for key in (
     "LATENT_DIM", "GRAD_CLIP", "G_MAX_NORM_WEIGHT", "G_MAX_NORM_BIAS", "G_MAX_NORM_BIAS_LAST", "D_MAX_NORM_WEIGHT",
@@ -27,7 +27,7 @@ DEFAULTS = dict(
 
 
 @TRAINER_REGISTRY.register(aliases=("SPG_CoOp",))
-class SPGLabels(CoOp):
+class SPGLabels(SharedContextTrainer):
     """Stage one of SPG (arXiv 2404.19286, equation 1): the prompt label of one domain is CoOp's context on it.
 
     Four vectors that start from "a photo of a", shared by all classes, chosen by the domain's own validation images.

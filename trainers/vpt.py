@@ -1,31 +1,10 @@
 """VPT for CLIP."""
-import torch.nn.functional as F
-from torch import nn
-
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.modeling.multimodal import IndependentPrompts
 from promptshift.modeling.templates import fill
 from promptshift.modeling.text_tower import TextTower
 from promptshift.modeling.tokens import clean_name
-from promptshift.modeling.vision_tower import VisionPrompts, VisionTower
-
-
-class VisualPromptLearner(nn.Module):
-    """The prompts, under the names `image_encoder.VPT` and `image_encoder.transformer.resblocks.<i>.VPT_shallow`.
-
-    The state dict holds the prompts alone; released checkpoints hold all of CLIP beside them, which is left out.
-    """
-
-    def __init__(self, tower: VisionTower, n: int, depth: int):
-        super().__init__()
-        self.image_encoder = VisionPrompts(tower, n, depth, "VPT")
-        self.register_load_state_dict_pre_hook(_keep_own_names)
-
-
-def _keep_own_names(module, state, prefix, *_):
-    own = {prefix + name for name, _ in module.named_parameters()}
-    for key in [k for k in state if k.startswith(prefix) and k not in own]:
-        del state[key]
 
 
 @TRAINER_REGISTRY.register()
@@ -48,17 +27,15 @@ class VPT(PromptTrainer):
     FROZEN_IMAGES = False
 
     def build_prompts(self, clip, classnames):
-        o = self.options
+        o, chunk = self.options, self.cfg.MODEL.TEXT_CHUNK
         texts = fill(f"{clean_name(o.CTX_INIT)} {{}}.".lstrip(), classnames)
-        self.text_features = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK).encode_texts(texts)  # (K, E)
-        self.tower = VisionTower(clip, "VPT")
-        self.prompt_learner = VisualPromptLearner(self.tower, o.N_CTX_VISION, o.PROMPT_DEPTH_VISION)
+        self.text_features = TextTower(clip, chunk).encode_texts(texts)  # (K, E)
+        self.prompt_learner = IndependentPrompts(clip, classnames, 0, 0, o.N_CTX_VISION, o.PROMPT_DEPTH_VISION,
+                                                 o.CTX_INIT, chunk, self.BLOCK)
         return {"prompt_learner": self.prompt_learner}
 
     def class_features(self):
         return self.text_features
 
     def image_features(self, images):
-        prompts = self.prompt_learner.image_encoder
-        features = self.tower.encode(images.to(self.device), prompts.VPT, prompts.deep)
-        return F.normalize(features.float(), dim=-1)
+        return self.prompt_learner.image_features(images.to(self.device))

@@ -17,7 +17,7 @@ from dassl.utils.errors import UserError, suggest
 from promptshift.engine.feature_views import feature_view_loader
 from promptshift.engine.finite import first_bad_output, first_bad_weight
 from promptshift.losses import accuracy
-from promptshift.modeling.clip import OPENAI_NAMES, PRECISIONS, FrozenCLIP, load_clip
+from promptshift.modeling.clip import MINI_NAMES, OPENAI_NAMES, PRECISIONS, FrozenCLIP, load_clip
 from promptshift.modeling.features import cached_features
 from promptshift.paths import output_root
 from promptshift.randomness import own_random_state
@@ -47,7 +47,7 @@ class PromptTrainer(TrainerX):
     @classmethod
     def check_options(cls, cfg: CN) -> None:
         """Refuses what can be refused before data or weights are touched."""
-        name, known = cfg.MODEL.BACKBONE.NAME, [*OPENAI_NAMES, "mini"]
+        name, known = cfg.MODEL.BACKBONE.NAME, [*OPENAI_NAMES, *MINI_NAMES]
         if not name:
             raise UserError("MODEL.BACKBONE.NAME is empty; give --config-file or --backbone")
         if name not in known and ":" not in name:
@@ -57,12 +57,17 @@ class PromptTrainer(TrainerX):
         if options.get("PREC", "fp32") not in PRECISIONS:
             raise UserError(f"TRAINER.{cls.BLOCK}.PREC: '{options.PREC}'; allowed: {', '.join(PRECISIONS)}")
 
+    @classmethod
+    def unread_data(cls, cfg: CN) -> tuple[str, ...]:
+        """Keys of the dataset that training does not depend on: runs that differ in them learn the same."""
+        return ()
+
     def build_model(self) -> None:
         cfg = self.cfg
         self.options = cfg.TRAINER[self.BLOCK]
         self.diagnostics: dict = {}
         self.precision = self.options.PREC
-        self.clip = load_clip(cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.PATH, self.precision, self.device)
+        self.clip = self.load_backbone()
         print(self.clip.describe())
         _check_input_size(cfg, self.clip)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "amp" else None
@@ -75,6 +80,11 @@ class PromptTrainer(TrainerX):
         views = cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS
         if views:
             self._train_on_stored_views(views)
+
+    def load_backbone(self) -> FrozenCLIP:
+        """The frozen CLIP that the configuration names."""
+        backbone = self.cfg.MODEL.BACKBONE
+        return load_clip(backbone.NAME, backbone.PATH, self.precision, self.device)
 
     def _train_on_stored_views(self, views: int) -> None:
         if not self.FROZEN_IMAGES:
@@ -100,9 +110,26 @@ class PromptTrainer(TrainerX):
 
     def loss(self, batch: dict) -> dict[str, Tensor]:
         """A training batch -> {"loss": scalar, ...}: the cross-entropy of the logits."""
-        features = self.batch_features(batch) if self.FROZEN_IMAGES else self.image_features(batch["img"])
-        logits, labels = self.predict_features(features), batch["label"].to(self.device)
+        logits, labels = self.predict_features(self.learnt_features(batch)), batch["label"].to(self.device)
         return {"loss": F.cross_entropy(logits, labels), "acc": accuracy(logits, labels)}
+
+    def learnt_features(self, batch: dict) -> Tensor:
+        """Features (B, E) of a training batch under what is learnt, L2-normalised."""
+        return self.batch_features(batch) if self.FROZEN_IMAGES else self.image_features(batch["img"])
+
+    def proposals(self, batch: dict) -> Tensor:
+        """Logits (B, K) of a training batch whose largest wrong ones are hard negatives (DPC, arXiv 2503.13443)."""
+        return self.predict_features(self.learnt_features(batch))
+
+    def regularisers(self, batch: dict, features: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        """Weighted terms of the loss that stay when another loss takes the place of the cross-entropy.
+
+        Args:
+            batch: a training batch.
+            features: its features under what is learnt (B, E), L2-normalised.
+            classes: class features under what is learnt (K, E), L2-normalised.
+        """
+        return {}
 
     def predict_features(self, features: Tensor) -> Tensor:
         """Normalised image features (B, E) -> logits (B, K), each row independent of the others."""

@@ -1,6 +1,8 @@
 """Learnable context vectors and the prompts made of them."""
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,24 @@ def drop_token_buffers(module, state: dict, prefix: str, *_) -> None:
     """Load hook: token_prefix and token_suffix of released checkpoints belong to their class names, not to ours."""
     for key in [k for k in state if k.rsplit(".", 1)[-1].startswith(("token_prefix", "token_suffix"))]:
         del state[key]
+
+
+class Kept:
+    """A value computed from tensors; without gradients it is kept until one of the tensors changes."""
+
+    def __init__(self):
+        self._seen: list[tuple[Tensor, int]] = []
+        self._value: Tensor | None = None
+
+    def __call__(self, tensors: Iterable[Tensor], compute: Callable[[], Tensor]) -> Tensor:
+        if torch.is_grad_enabled():
+            return compute()
+        seen = [(tensor, tensor._version) for tensor in tensors]
+        same = len(seen) == len(self._seen) and all(
+            a is b and version == old for (a, version), (b, old) in zip(seen, self._seen))
+        if self._value is None or not same:
+            self._seen, self._value = seen, compute()
+        return self._value
 
 
 class PromptTemplate:
@@ -54,8 +74,14 @@ class PromptTemplate:
         embeds = clip.embed_tokens(self.tokens)                      # (K, L, D)
         self.words = embeds[0, 1:1 + n_ctx]                          # (M, D) embeddings of the words themselves
         self.prefix, self.suffix = embeds[:, :1], embeds[:, 1 + n_ctx:]
+        self.common = self._common_suffix()
         lengths = [len(encode(clip.tokenizer, name)) for name in names]
         self.order = None if position == "end" else self._order(lengths).to(embeds.device)  # (K, L)
+
+    def _common_suffix(self) -> int:
+        """How many tokens behind the context are the same for all classes; the end-of-text token never counts."""
+        behind = self.tokens[:, 1 + self.n_ctx:int(self.eot.min())]
+        return int((behind == behind[:1]).all(dim=0).long().cumprod(dim=0).sum())
 
     def _order(self, name_lengths: list[int]) -> Tensor:
         """Permutation of the `end` layout's positions that moves each class name forward."""
@@ -77,19 +103,23 @@ class PromptTemplate:
             return x
         return x.gather(1, self.order.unsqueeze(-1).expand_as(x))
 
-    def features(self, ctx: Tensor, deep: list[Tensor] | None = None) -> Tensor:
-        """Context (M, D) or (K, M, D) -> class features (K, E), L2-normalised."""
-        if ctx.dim() == 2 and self.order is None and not deep:
-            return self.features_each(ctx.unsqueeze(0))[0]
+    def features(self, ctx: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
+        """Context (M, D) or (K, M, D) -> class features (K, E), L2-normalised.
+
+        `deep` are (M, D) each: what replaces the context at the input of block 1, 2, ...
+        """
+        if ctx.dim() == 2 and self.order is None:
+            return self.features_each(ctx.unsqueeze(0), [prompt.unsqueeze(0) for prompt in deep])[0]
         return F.normalize(self.tower.encode(self.embeds(ctx), self.eot, deep), dim=-1)
 
-    def features_each(self, ctx: Tensor) -> Tensor:
-        """G contexts (G, M, D), say one an image -> class features (G, K, E), L2-normalised."""
+    def features_each(self, ctx: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
+        """G contexts (G, M, D), say one an image, and deep ones -> class features (G, K, E), L2-normalised."""
         if self.order is None:
-            prefix = torch.cat([self.prefix[:1].expand(ctx.shape[0], -1, -1), ctx.to(self.prefix.dtype)], dim=1)
+            same = torch.cat([self.prefix[:1], self.suffix[:1, :self.common]], dim=1).expand(ctx.shape[0], -1, -1)
+            prefix = torch.cat([same[:, :1], ctx.to(same.dtype), same[:, 1:]], dim=1)
             eot = self.eot - prefix.shape[1]
-            return F.normalize(self.tower.encode_shared(prefix, self.suffix, eot), dim=-1)
-        return torch.stack([self.features(c) for c in ctx])
+            return F.normalize(self.tower.encode_shared(prefix, self.suffix[:, self.common:], eot, deep), dim=-1)
+        return torch.stack([self.features(c, [prompt[g] for prompt in deep]) for g, c in enumerate(ctx)])
 
 
 class PromptLearner(nn.Module):
@@ -118,19 +148,16 @@ class PromptLearner(nn.Module):
             raise UserError(f"N_CTX: {n_ctx} is not a number of context vectors; allowed: 1 and more")
         self.template = PromptTemplate(clip, classnames, n_ctx, words, position, max_tokens)
         shape = (len(classnames), n_ctx, clip.text_width) if csc else (n_ctx, clip.text_width)
-        ctx = torch.empty(shape).normal_(std=0.02)  # drawn on the CPU: the same on every device
         if words:
             ctx = self.template.words.float().expand(shape).clone()
+        else:
+            ctx = torch.empty(shape).normal_(std=0.02)  # drawn on the CPU: the same on every device
         # float32 whatever the precision of CLIP: an SGD step of 2e-3 is lost in fp16 (released code keeps fp16)
         self.ctx = nn.Parameter(ctx.to(clip.device))
 
         self.register_load_state_dict_pre_hook(drop_token_buffers)
-        self._known: tuple[int, Tensor] | None = None
+        self._kept = Kept()
 
     def forward(self) -> Tensor:
         """-> class features (K, E), L2-normalised; without gradients they are kept until the context changes."""
-        if torch.is_grad_enabled():
-            return self.template.features(self.ctx)
-        if self._known is None or self._known[0] != self.ctx._version:
-            self._known = self.ctx._version, self.template.features(self.ctx)
-        return self._known[1]
+        return self._kept([self.ctx], lambda: self.template.features(self.ctx))

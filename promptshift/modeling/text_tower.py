@@ -7,6 +7,9 @@ both equal to the plain run.
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock
@@ -50,14 +53,14 @@ class TextTower:
     def context_length(self) -> int:
         return self.positions.shape[0]
 
-    def encode(self, embeds: Tensor, eot: Tensor, deep: list[Tensor] | None = None) -> Tensor:
+    def encode(self, embeds: Tensor, eot: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
         """Runs the tower on whole sequences.
 
         Args:
             embeds: (N, L, D) token embeddings without positions, L > max(eot).
             eot: (N,) position of the end-of-text token.
-            deep: for block i = 1.. the (M, D) vectors that replace positions 1..M at its input (MaPLe, arXiv
-                2210.03117, section 3.2).
+            deep: for block i = 1.. the vectors that replace positions 1..M at its input, (M, D) for all prompts or
+                (N, M, D) (MaPLe, arXiv 2210.03117, section 3.2).
 
         Returns:
             (N, E) features, not normalised.
@@ -65,33 +68,26 @@ class TextTower:
         length = int(eot.max()) + 1
         embeds = embeds[:, :length]
         chunk = max(1, self.max_tokens // length)
-        deep = deep or []
-        eot = eot.to(embeds.device)
-
-        def run(x: Tensor, ends: Tensor, *prompts: Tensor) -> Tensor:
-            return self._run(x, ends, prompts)
-
-        return _in_chunks(run, chunk, (embeds, eot), tuple(deep), recompute=embeds.shape[0] > chunk)
+        deep = [prompt.expand(embeds.shape[0], -1, -1) for prompt in deep]
+        return _in_chunks(self._run, chunk, (embeds, eot.to(embeds.device), *deep), recompute=embeds.shape[0] > chunk)
 
     @torch.no_grad()
-    def encode_texts(self, texts: list[str]) -> Tensor:
-        """K plain texts -> features (K, E), L2-normalised, float32.
+    def encode_texts(self, texts: list[str], normalize: bool = True) -> Tensor:
+        """K plain texts -> features (K, E), L2-normalised unless told otherwise, float32.
 
         Raises:
             UserError: a text is longer than the tower.
         """
         tokens, eot = tokenize(self.clip.tokenizer, texts, self.context_length)
-        return F.normalize(self.encode(self.clip.embed_tokens(tokens), eot).float(), dim=-1)
+        features = self.encode(self.clip.embed_tokens(tokens), eot).float()
+        return F.normalize(features, dim=-1) if normalize else features
 
-    def _run(self, x: Tensor, eot: Tensor, deep: tuple[Tensor, ...]) -> Tensor:
+    def _run(self, x: Tensor, eot: Tensor, *deep: Tensor) -> Tensor:
         length = x.shape[1]
         x = x.to(self.clip.dtype) + self.positions[:length].to(self.clip.dtype)
         mask = self.mask[:length, :length].to(x.dtype)
         for i, block in enumerate(self.blocks):
-            if 0 < i <= len(deep):
-                prompt = deep[i - 1].to(x.dtype).expand(x.shape[0], -1, -1)
-                x = torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1]:]], dim=1)
-            x = block(x, attn_mask=mask)
+            x = block(_with_deep(x, deep, i), attn_mask=mask)
         return self._project(x[torch.arange(x.shape[0], device=x.device), eot])
 
     def _project(self, x: Tensor) -> Tensor:
@@ -100,19 +96,20 @@ class TextTower:
             return x
         return self.projection(x) if isinstance(self.projection, nn.Linear) else x @ self.projection
 
-    def encode_shared(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor) -> Tensor:
+    def encode_shared(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
         """Runs G contexts against K classes; the prefix of a context is computed once for all its classes.
 
         Args:
-            prefix: (G, P, D) embeddings of [SOS, context].
+            prefix: (G, P, D) embeddings of [SOS, context, words that all classes share].
             suffix: (K, S, D) embeddings of [class name, ".", EOT, ...].
             suffix_eot: (K,) position of EOT within the suffix.
+            deep: for block i = 1.. the (G, M, D) vectors that replace positions 1..M of the prefixes at its input.
 
         Returns:
             (G, K, E) features, not normalised.
         """
         if not self.can_share_prefix:
-            return self._encode_product(prefix, suffix, suffix_eot)
+            return self._encode_product(prefix, suffix, suffix_eot, deep)
         n, start = prefix.shape[:2]
         recompute = n * (start + int((suffix_eot + 1).sum())) > self.max_tokens
         groups, columns = [], []
@@ -121,32 +118,43 @@ class TextTower:
             for part in rows.split(max(1, (self.max_tokens - start) // (end + 1))):
                 per = max(1, self.max_tokens // (start + len(part) * (end + 1)))
                 piece = suffix[part.to(suffix.device), :end + 1]
-                groups.append(_in_chunks(self._run_shared, per, (prefix,), (piece,), recompute))
+                groups.append(_in_chunks(partial(self._run_shared, piece), per, (prefix, *deep), recompute))
             columns.append(rows)
         order = torch.argsort(torch.cat(columns)).to(prefix.device)
         return torch.cat(groups, dim=1)[:, order]
 
-    def _run_shared(self, prefix: Tensor, suffix: Tensor) -> Tensor:
+    def _run_shared(self, suffix: Tensor, prefix: Tensor, *deep: Tensor) -> Tensor:
         n, k, dtype = prefix.shape[0], suffix.shape[0], self.clip.dtype
         start, end = prefix.shape[1], prefix.shape[1] + suffix.shape[1]
         positions = self.positions.to(dtype)
         x = prefix.to(dtype) + positions[:start]                                          # (G, P, D)
         y = (suffix.to(dtype) + positions[start:end]).repeat(n, 1, 1)                      # (G*K, S, D)
         for i, block in enumerate(self.blocks):
-            last = i == len(self.blocks) - 1
+            last, x = i == len(self.blocks) - 1, _with_deep(x, deep, i)
             past = _keys_values(block, x)
             y = _run_block(block, y, [t.repeat_interleave(k, dim=0) for t in past], only_last=last)
             if not last:
                 x = _run_block(block, x, None)
         return self._project(y[:, -1]).unflatten(0, (n, k))                                # (G, K, E)
 
-    def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor) -> Tensor:
+    def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor]) -> Tensor:
         n, k = prefix.shape[0], suffix.shape[0]
         per = max(1, self.max_tokens // (k * (prefix.shape[1] + suffix.shape[1])))
         eot = suffix_eot + prefix.shape[1]
-        rows = [self.encode(torch.cat([part.repeat_interleave(k, dim=0), suffix.repeat(len(part), 1, 1)], dim=1),
-                            eot.repeat(len(part))) for part in prefix.split(per)]
+        rows = []
+        for part, *prompts in zip(*(t.split(per) for t in (prefix, *deep))):
+            part, *prompts = (t.repeat_interleave(k, dim=0) for t in (part, *prompts))
+            tokens = torch.cat([part, suffix.repeat(len(part) // k, 1, 1)], dim=1)
+            rows.append(self.encode(tokens, eot.repeat(len(part) // k), prompts))
         return torch.cat(rows).unflatten(0, (n, k))
+
+
+def _with_deep(x: Tensor, deep: Sequence[Tensor], block: int) -> Tensor:
+    """Tokens (N, L, D) at a block's input, with its deep prompts (N, M, D), where it has some, at positions 1..M."""
+    if not 0 < block <= len(deep):
+        return x
+    prompt = deep[block - 1].to(x.dtype)
+    return torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1]:]], dim=1)
 
 
 def _is_plain(block: nn.Module) -> bool:
@@ -186,13 +194,12 @@ def _run_block(block: nn.Module, x: Tensor, past: list[Tensor] | None, only_last
     return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
-def _in_chunks(run, chunk: int, split: tuple[Tensor, ...], shared: tuple[Tensor, ...], recompute: bool = True):
-    """run(*parts, *shared) over chunks of the leading dimension; with gradients, chunks are recomputed backward."""
-    whole = split[0].shape[0] <= chunk
-    recompute = recompute and torch.is_grad_enabled() and any(t.requires_grad for t in (*split, *shared))
-    if whole and not recompute:
-        return run(*split, *shared)
-    parts = zip(*(t.split(chunk) for t in split))
+def _in_chunks(run: Callable[..., Tensor], chunk: int, tensors: tuple[Tensor, ...], recompute: bool) -> Tensor:
+    """run(*parts) over chunks of the leading dimension; with gradients, chunks are recomputed backward if asked."""
+    recompute = recompute and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    if tensors[0].shape[0] <= chunk and not recompute:
+        return run(*tensors)
+    parts = zip(*(t.split(chunk) for t in tensors))
     if recompute:
-        return torch.cat([checkpoint(run, *part, *shared, use_reentrant=False) for part in parts])
-    return torch.cat([run(*part, *shared) for part in parts])
+        return torch.cat([checkpoint(run, *part, use_reentrant=False) for part in parts])
+    return torch.cat([run(*part) for part in parts])

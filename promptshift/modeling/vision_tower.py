@@ -107,7 +107,21 @@ def _class_token_after(block: nn.Module, x: Tensor) -> Tensor:
     return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
-class VisionPrompts(nn.Module):
+class DeepPrompts(nn.Module):
+    """Learnable prompts of the blocks behind a transformer's first one, N(0, 0.02^2).
+
+    Saved as `transformer.resblocks.<i>.VPT_shallow` (n, width), i = 1 .. depth - 1: the names of the released IVLP.
+    """
+
+    def __init__(self, n: int, width: int, depth: int):
+        super().__init__()
+        self.transformer = nn.Module()
+        self.transformer.resblocks = nn.ModuleDict({str(i): nn.Module() for i in range(1, depth)})
+        for block in self.transformer.resblocks.values():
+            block.VPT_shallow = random_prompt(n, width)
+
+
+class VisionPrompts(DeepPrompts):
     """Learnable prompts of the vision tower, N(0, 0.02^2), under the parameter names of the released VPT and IVLP.
 
     `VPT` (n, W) are the shallow prompts, `transformer.resblocks.<i>.VPT_shallow` (n, W) those of block i = 1...
@@ -123,23 +137,24 @@ class VisionPrompts(nn.Module):
     """
 
     def __init__(self, tower: VisionTower, n: int, depth: int, key: str):
-        super().__init__()
-        if n < 1:
-            raise UserError(f"TRAINER.{key}.N_CTX_VISION: {n} is not a number of prompts; allowed: 1 and more")
-        if not 1 <= depth <= tower.layers:
-            raise UserError(f"TRAINER.{key}.PROMPT_DEPTH_VISION: {depth}; allowed: 1 to {tower.layers}, "
-                            f"the layers of '{tower.clip.name}'")
-        self.VPT = _prompt(n, tower.width)
-        self.transformer = nn.Module()
-        self.transformer.resblocks = nn.ModuleDict({str(i): nn.Module() for i in range(1, depth)})
-        for block in self.transformer.resblocks.values():
-            block.VPT_shallow = _prompt(n, tower.width)
-
-    @property
-    def deep(self) -> list[Tensor]:
-        """The prompts of block 1, 2, ..., (n, W) each."""
-        return [block.VPT_shallow for block in self.transformer.resblocks.values()]
+        check_count(f"TRAINER.{key}.N_CTX_VISION", n)
+        check_depth(f"TRAINER.{key}.PROMPT_DEPTH_VISION", depth, tower.layers, tower.clip.name)
+        super().__init__(n, tower.width, depth)
+        self.VPT = random_prompt(n, tower.width)
 
 
-def _prompt(n: int, width: int) -> nn.Parameter:
-    return nn.Parameter(torch.empty(n, width).normal_(std=0.02))  # drawn on the CPU: the same on every device
+def random_prompt(n: int, width: int) -> nn.Parameter:
+    """n vectors (n, width) drawn from N(0, 0.02^2) on the CPU: the same on every device."""
+    return nn.Parameter(torch.empty(n, width).normal_(std=0.02))
+
+
+def check_count(key: str, n: int) -> None:
+    """Raises UserError unless n is a number of prompts."""
+    if n < 1:
+        raise UserError(f"{key}: {n} is not a number of prompts; allowed: 1 and more")
+
+
+def check_depth(key: str, depth: int, layers: int, backbone: str) -> None:
+    """Raises UserError unless 1 <= depth <= layers."""
+    if not 1 <= depth <= layers:
+        raise UserError(f"{key}: {depth}; allowed: 1 to {layers}, the layers of '{backbone}'")

@@ -10,7 +10,7 @@ import torch
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from promptshift.engine.config import build_cfg, flatten
 from promptshift.engine.prompt_trainer import PromptTrainer
-from promptshift.engine.run import main
+from promptshift.engine.run import deployed_epoch, main
 from promptshift.paths import load_plugins
 
 load_plugins()
@@ -66,7 +66,8 @@ def test_one_epoch_then_the_same_logits_alone_and_in_a_batch(trainer, tiny, tmp_
     record = json.loads((tmp_path / "run" / "result.json").read_text())
     assert record["status"] == "complete" and 0 <= record["metrics"]["accuracy"] <= 100
     built = build_trainer(build_cfg(argv)[0])
-    built.load_model(str(tmp_path / "run"))
+    folder = str(tmp_path / "run")
+    built.load_model(folder, epoch=deployed_epoch(built, folder))
     built.set_model_mode("eval")
     images = next(iter(built.test_loader))["img"][:4]
     with torch.no_grad():

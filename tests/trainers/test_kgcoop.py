@@ -1,0 +1,77 @@
+"""KgCoOp: the distance to the hand-written prompt, in both readings, and what it does to what is learnt."""
+import goldens_recipe as recipe
+import pytest
+import torch
+from golden_trainers import batch, sgd, trainer_on_golden_clip
+
+from promptshift.modeling.text_tower import TextTower
+from trainers.coop import CoOp
+from trainers.kgcoop import KgCoOp
+
+WORDS = "a photo of a"
+
+
+def shifted(cls, **options):
+    """A trainer whose context is not the words any more."""
+    trainer = trainer_on_golden_clip(cls, CTX_INIT=WORDS, **options)
+    ctx = trainer.prompt_learner.ctx
+    ctx.data += 0.05 * torch.randn(ctx.shape, generator=torch.Generator().manual_seed(0))
+    return trainer
+
+
+def hand_features():
+    return TextTower(recipe.clip()).encode_texts([f"a photo of a {name.replace('_', ' ')}."
+                                                  for name in recipe.CLASSNAMES])
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_the_loss_is_coop_s_plus_the_weighted_distance_to_the_hand_prompt(distance):
+    trainer = shifted(KgCoOp, DISTANCE=distance, W=3.0)
+    classes, hand = trainer.class_features(), hand_features()
+    expected = {"euclidean": torch.cdist(classes, hand).diag().square().mean(),
+                "cosine": 1 - torch.cosine_similarity(classes, hand).mean()}[distance]
+    parts = trainer.loss(batch())
+    assert expected > 1e-3
+    torch.testing.assert_close(parts["knowledge"], 3 * expected)
+    torch.testing.assert_close(parts["loss"], shifted(CoOp).loss(batch())["loss"] + 3 * expected)
+
+
+def test_the_released_distance_is_half_of_the_paper_s():
+    paper, released = (shifted(KgCoOp, DISTANCE=distance, W=weight).loss(batch())["loss"]
+                       for distance, weight in (("euclidean", 4.0), ("cosine", 8.0)))
+    torch.testing.assert_close(paper, released)
+
+
+def test_at_the_words_themselves_nothing_pulls():
+    trainer = trainer_on_golden_clip(KgCoOp, CTX_INIT=WORDS, W=1000.0)
+    assert trainer.loss(batch())["knowledge"].item() < 1e-6
+
+
+def test_a_larger_weight_keeps_class_features_nearer():
+    distance = {}
+    for weight in (0.0, 8.0):
+        trainer = trainer_on_golden_clip(KgCoOp, CTX_INIT=WORDS, W=weight)
+        optimizer = sgd(trainer.prompt_learner.parameters())
+        for _ in range(30):
+            optimizer.zero_grad()
+            trainer.loss(batch())["loss"].backward()
+            optimizer.step()
+        distance[weight] = (trainer.class_features() - trainer.hand_features).norm(dim=-1).mean()
+    assert distance[8.0] < 0.7 * distance[0.0]
+
+
+def test_a_run_learns(run):
+    record = run("KgCoOp", "DATASET.SOURCE_DOMAINS", ["photo"], "DATASET.NUM_SHOTS", 4, "OPTIM.WARMUP_EPOCH", 0,
+                 "OPTIM.MAX_EPOCH", 3)
+    losses = [epoch["loss"] for epoch in record["history"]]
+    assert losses[-1] < losses[0] and record["history"][-1]["knowledge"] > 0
+
+
+def test_the_released_names_of_its_keys_are_understood(build):
+    options = build("KgCoOp", "TRAINER.COOP.W", 2.5, "TRAINER.COOP.CTX_INIT", "a picture of a").options
+    assert options.W == 2.5 and options.CTX_INIT == "a picture of a"
+
+
+def test_another_distance_is_refused(refused):
+    line = refused("KgCoOp", "TRAINER.KGCOOP.DISTANCE", "cosin")
+    assert "TRAINER.KGCOOP.DISTANCE" in line and "euclidean, cosine" in line and "did you mean" in line.lower()
