@@ -1,4 +1,4 @@
-"""Stages: runs that another run needs first (prompt labels of a domain), made once and kept.
+"""Stages: runs that another run needs first (labels of a domain, a backbone, a teacher), made once and kept.
 
 A stage is an ordinary run of a registered trainer in a folder below the output root. It is used again when its
 result is complete and was made with the same configuration from the same images.
@@ -11,13 +11,18 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from filelock import FileLock
 from yacs.config import CfgNode as CN
 
-from dassl.config import merge_opts
+from dassl.config import get_cfg_default, merge_file, merge_opts
+from dassl.data.datasets import DATASET_REGISTRY
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils.errors import UserError, suggest
 from dassl.utils.logger import Logger
-from promptshift.engine.config import config_hash
-from promptshift.paths import output_root
+from promptshift.engine.config import config_hash, extend_cfg
+from promptshift.modeling.clip import MINI_NAMES
+from promptshift.paths import checkout, output_root
 from promptshift.randomness import own_random_state
 
 
@@ -47,23 +52,105 @@ def domain_stage(cfg: CN, trainer: str, domains: list[str], items: list, changes
     merge_opts(stage, ["TRAINER.NAME", trainer, "DATASET.SOURCE_DOMAINS", domains, "DATASET.TARGET_DOMAINS", domains,
                        "DATASET.FINGERPRINT", data_fingerprint(items, cfg.DATASET.ROOT), "RESUME", "",
                        "PROTOCOL", "stage", *changes], source=f"stage {trainer}")
-    backbone = cfg.MODEL.BACKBONE.NAME.replace("/", "").replace(":", "_")
-    folder = (output_root() / "prompt_labels" / cfg.DATASET.NAME / backbone / trainer / f"seed_{cfg.SEED}"
-              / f"{'+'.join(domains)}-{config_hash(stage)[:8]}")
+    return _made(stage, "prompt_labels", "+".join(domains), f"Prompt labels of {', '.join(domains)}")
+
+
+def trainer_file(trainer: str, dataset: str, config: str = "") -> Path:
+    """The YAML that a stage is made from.
+
+    Args:
+        trainer: registered name of the stage's trainer.
+        dataset: DATASET.NAME, any of its names.
+        config: a file of `configs/trainers/<trainer>/` without its suffix; empty for the dataset's own file,
+            `mini.yaml` in the embedded world, or `default.yaml`, whichever exists first.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    folder = checkout() / "configs" / "trainers" / trainer
+    names = [config] if config else [*_dataset_files(dataset), "default"]
+    for name in names:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    raise UserError(f"configuration {names[-1]!r}: no such file in {folder}; allowed: {', '.join(known) or 'none'}"
+                    f"{suggest(names[-1], known)}")
+
+
+def _dataset_files(dataset: str) -> list[str]:
+    """Names that the dataset's YAML has in configs/datasets; `mini` behind them for an embedded one."""
+    registered, stems, embedded = DATASET_REGISTRY.get(dataset), [], False
+    for path in sorted((checkout() / "configs" / "datasets").glob("*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        name = content.get("DATASET", {}).get("NAME", "")
+        if name in DATASET_REGISTRY.registered_names() and DATASET_REGISTRY.get(name) is registered:
+            stems.append(path.stem)
+            embedded |= content.get("MODEL", {}).get("BACKBONE", {}).get("NAME") in MINI_NAMES
+    return [*stems, "mini"] if embedded else stems
+
+
+def trainer_stage_cfg(cfg: CN, trainer: str, config: str, changes: list) -> CN:
+    """Configuration of another trainer's run on the data of `cfg`: same dataset, seed and CLIP, its own YAML.
+
+    Args:
+        cfg: the configuration of the run that needs the stage.
+        trainer: registered name of the stage's trainer.
+        config: see `trainer_file`.
+        changes: KEY VALUE pairs, the last word on any key.
+
+    Raises:
+        UserError: an unknown trainer, file, key or value.
+    """
+    cls = TRAINER_REGISTRY.get(trainer)
+    stage = get_cfg_default()
+    extend_cfg(stage)
+    path = trainer_file(cls.__name__, cfg.DATASET.NAME, config)
+    merge_file(stage, str(path), aliases=cls.KEY_ALIASES)
+    stage.DATASET, stage.SEED, stage.USE_CUDA = cfg.DATASET.clone(), cfg.SEED, cfg.USE_CUDA
+    stage.DETERMINISTIC, stage.DATALOADER.NUM_WORKERS = cfg.DETERMINISTIC, cfg.DATALOADER.NUM_WORKERS
+    stage.MODEL.BACKBONE, stage.MODEL.TEXT_CHUNK = cfg.MODEL.BACKBONE.clone(), cfg.MODEL.TEXT_CHUNK
+    stage.TEST.FEATURE_CACHE = cfg.TEST.FEATURE_CACHE
+    stage.defrost()  # what was copied may be frozen
+    merge_opts(stage, ["TRAINER.NAME", cls.__name__, "RESUME", "", "PROTOCOL", "stage", *changes],
+               source=f"stage {trainer}", aliases=cls.KEY_ALIASES)
+    cls.check_options(stage)
+    return stage
+
+
+def trainer_stage(stage: CN, items: list, what: str) -> Path:
+    """Runs a configuration of `trainer_stage_cfg`, unless that has been done.
+
+    Args:
+        stage: the configuration.
+        items: images of the dataset, which name the data the result was made from.
+        what: what the run makes, for the log.
+
+    Returns:
+        The folder of the finished run.
+    """
+    stage.DATASET.FINGERPRINT = data_fingerprint(items, stage.DATASET.ROOT)
+    classes, shots = stage.DATASET.SUBSAMPLE_CLASSES, stage.DATASET.NUM_SHOTS
+    return _made(stage, "stages", f"{classes}-shots_{max(shots, 0)}", what)
+
+
+def _made(stage: CN, kind: str, label: str, what: str) -> Path:
+    backbone = stage.MODEL.BACKBONE.NAME.replace("/", "").replace(":", "_")
+    folder = (output_root() / kind / stage.DATASET.NAME / backbone / stage.TRAINER.NAME / f"seed_{stage.SEED}"
+              / f"{label}-{config_hash(stage)[:8]}")
     stage.OUTPUT_DIR = str(folder)
     stage.freeze()
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):  # two runs side by side may need the same stage: one makes it
-        _run_once(stage, ", ".join(domains))
+        _run_once(stage, what)
     return folder
 
 
-def _run_once(stage: CN, domains: str) -> None:
+def _run_once(stage: CN, what: str) -> None:
     from promptshift.engine.run import finished, run  # a run may need stages, which are runs
     if finished(stage):
-        print(f"Prompt labels of {domains}: found in {stage.OUTPUT_DIR}")
+        print(f"{what}: found in {stage.OUTPUT_DIR}")
         return
-    print(f"Prompt labels of {domains}: training them in {stage.OUTPUT_DIR}")
+    print(f"{what}: training in {stage.OUTPUT_DIR}")
     with own_random_state(), own_log():
         run(stage)
 

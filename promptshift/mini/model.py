@@ -1,8 +1,8 @@
-"""The mini CLIP as a module, and its two towers as functions.
+"""The mini CLIPs as modules, and their two towers as functions.
 
 The module is open_clip's; widths are multiples of 64 with one head per 64 channels, so every loader of OpenAI weights
 reads it right.
-Legend: B images, N texts, L tokens, D = 128 channels.
+Legend: B images, N texts, L tokens, D channels.
 """
 
 import torch
@@ -15,13 +15,18 @@ CONFIG = {
     "text_width": 128, "text_layers": 3, "text_heads": 2, "context_length": 77, "vocab_size": 49408,
     "mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711),
 }
+CONFIGS = {  # by the name of the backbone
+    "mini": CONFIG,
+    "mini_large": CONFIG | {"embed_dim": 192, "vision_width": 192, "vision_layers": 5, "vision_heads": 3,
+                            "text_width": 192, "text_heads": 3},
+}
 
 
 def build_clip(config: dict, vocab_size: int | None = None) -> CLIP:
     """Randomly initialised CLIP with QuickGELU, in float32.
 
     Args:
-        config: entries as in `CONFIG`.
+        config: entries as in `CONFIGS`.
         vocab_size: rows of the token table, if not all of the vocabulary is wanted.
     """
     return empty_clip(config | {"vocab_size": vocab_size or config["vocab_size"]})

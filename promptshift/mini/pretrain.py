@@ -1,4 +1,4 @@
-"""Pretrains the mini CLIP: `python -m promptshift.mini.pretrain --out FILE [--seed S] [--device cpu|cuda]`.
+"""Pretrains a mini CLIP: `python -m promptshift.mini.pretrain --out FILE [--model NAME] [--seed S] [--device cuda]`.
 
 Symmetric InfoNCE over in-batch pairs (Radford et al. 2021, arXiv 2103.00020). Muon moves the matrices of the blocks,
 AdamW the rest. Auxiliary classifiers on the image feature guide the first half of the steps and are thrown away.
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .captions import sample_caption, twin
-from .model import CONFIG, build_clip, encode_tokens, normalise_images
+from .model import CONFIGS, build_clip, encode_tokens, normalise_images
 from .muon import Muon
 from .pretraining_set import ATTRIBUTES, CaptionTokens, PretrainingSet, render_pretraining_set
 from .weights import pack
@@ -66,19 +66,20 @@ def augment(images: torch.Tensor, rng: random.Random) -> torch.Tensor:
 class Pretraining:
     """State of one pretraining run."""
 
-    def __init__(self, data: PretrainingSet, seed: int, device: str, epochs: int):
+    def __init__(self, data: PretrainingSet, config: dict, seed: int, device: str, epochs: int):
         torch.manual_seed(seed)
+        self.config = config
         self.data, self.device, self.epochs = data, device, epochs
         self.tokens, self.rng = CaptionTokens(), random.Random(seed)
-        self.clip = build_clip(CONFIG, vocab_size=len(self.tokens.token_ids)).to(device)
-        self.heads = nn.ModuleDict({name: nn.Linear(CONFIG["embed_dim"], len(ATTRIBUTES[name]))
+        self.clip = build_clip(config, vocab_size=len(self.tokens.token_ids)).to(device)
+        self.heads = nn.ModuleDict({name: nn.Linear(config["embed_dim"], len(ATTRIBUTES[name]))
                                     for name in AUXILIARY}).to(device)
         self.optimizers = build_optimizers(self.clip, self.heads)
         self.steps = epochs * (len(data.images) // BATCH)
 
     def loss(self, index: torch.Tensor, step: int) -> torch.Tensor:
         """Loss of the images `index` (B,)."""
-        images = augment(normalise_images(self.data.images[index].to(self.device), CONFIG), self.rng)
+        images = augment(normalise_images(self.data.images[index].to(self.device), self.config), self.rng)
         long = self.rng.random() < LONG_SHARE
         captions = [sample_caption(self.rng, self.data.facts[i], long) for i in index.tolist()]
         features, texts = self.clip.encode_image(images), self.encode(captions)
@@ -123,6 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="python -m promptshift.mini.pretrain", description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, help="packed weights to write (.npz)")
+    parser.add_argument("--model", choices=CONFIGS, default="mini", help="sizes of the CLIP")
     parser.add_argument("--seed", type=int, default=0, help="seed of the images, captions and initial weights")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--images", type=int, default=IMAGES)
@@ -131,9 +133,9 @@ def main(argv: list[str] | None = None) -> None:
     start = time.time()
     data = render_pretraining_set(args.images, args.seed)
     print(f"rendered {args.images} images ({time.time() - start:.0f} s)", flush=True)
-    run = Pretraining(data, args.seed, args.device, args.epochs)
+    run = Pretraining(data, CONFIGS[args.model], args.seed, args.device, args.epochs)
     run.run()
-    sha256 = pack(run.clip.state_dict(), run.tokens.token_ids, CONFIG, args.out)
+    sha256 = pack(run.clip.state_dict(), run.tokens.token_ids, run.config, args.out)
     print(f"wrote {args.out} (logit scale {run.clip.logit_scale.exp().item():.1f}), SHA-256 {sha256}")
 
 

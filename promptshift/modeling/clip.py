@@ -17,6 +17,7 @@ from promptshift.modeling.weights import architecture, read_state_dict
 # OpenAI's name -> open_clip's
 OPENAI_NAMES = {"RN50": "RN50", "RN101": "RN101", "ViT-B/32": "ViT-B-32", "ViT-B/16": "ViT-B-16",
                 "ViT-L/14": "ViT-L-14", "ViT-L/14@336px": "ViT-L-14-336"}
+MINI_NAMES = ("mini", "mini_large")  # embedded (promptshift/mini)
 PRECISIONS = {"fp32": torch.float32, "amp": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images (arXiv 2103.00020, released preprocessing)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -100,8 +101,8 @@ def load_clip(name: str, path: str = "", precision: str = "fp32", device: str | 
     """Loads a frozen CLIP.
 
     Args:
-        name: an OpenAI name (`RN50`, `RN101`, `ViT-B/32`, `ViT-B/16`, `ViT-L/14`, `ViT-L/14@336px`), `mini` (the
-            embedded one), or any open_clip `model:pretrained` pair.
+        name: an OpenAI name (`RN50`, `RN101`, `ViT-B/32`, `ViT-B/16`, `ViT-L/14`, `ViT-L/14@336px`), `mini` or
+            `mini_large` (the embedded ones), or any open_clip `model:pretrained` pair.
         path: local weights in OpenAI's layout (TorchScript archive, state dict or safetensors); sizes are read off
             them, whatever the name. With a `model:pretrained` name the file is loaded into that open_clip model.
         precision: `fp32`, `fp16`, `bf16`, or `amp` (weights in fp32, autocast is the caller's).
@@ -115,11 +116,11 @@ def load_clip(name: str, path: str = "", precision: str = "fp32", device: str | 
         raise UserError(f"PREC: unknown precision '{precision}'; allowed: {', '.join(PRECISIONS)}")
     if ":" in name:
         return _load_open_clip(name, path, precision, device, cache_dir)
-    if name == "mini" and not path:
-        from promptshift.mini.weights import load_mini_state_dict, mini_config
-        sizes = mini_config()
-        return _build(load_mini_state_dict(), sizes, name, precision, device, sizes["mean"], sizes["std"])
-    known = [*OPENAI_NAMES, "mini"]
+    if name in MINI_NAMES and not path:
+        from promptshift.mini.weights import load_mini
+        state, sizes = load_mini(name)
+        return _build(state, sizes, name, precision, device, sizes["mean"], sizes["std"])
+    known = [*OPENAI_NAMES, *MINI_NAMES]
     if name not in known:
         raise UserError(f"MODEL.BACKBONE.NAME: unknown backbone '{name}'; allowed: {', '.join(known)}, "
                         f"or an open_clip 'model:pretrained' pair{suggest(name, known)}")
