@@ -3,11 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 1
 JOBS ?= 2
+REPORT ?= report
 
 # bytecode of the packages is written when they are first imported, which is sooner done than compiling all of them
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo demo-small test lint bench clean-venv
+.PHONY: install demo demo-small report test lint bench clean-venv
 
 install: $(VENV)/.installed
 
@@ -24,6 +25,10 @@ demo: install
 # the same at its smallest: one epoch of everything
 demo-small: install
 	SEEDS=1 JOBS=$(JOBS) bash scripts/dpspg/main.sh mini OPTIM.MAX_EPOCH 1 TRAINER.DPSPG.LABELS.MAX_EPOCH 1
+
+# tables, tests and figures of everything below OUTPUT, on one page: report/index.html
+report: install
+	$(BIN)/python -m promptshift.report $(OUTPUT) --out $(REPORT)
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2

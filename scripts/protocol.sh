@@ -1,5 +1,6 @@
 #!/bin/sh
 # Runs `python -m promptshift.protocols` of this checkout from any directory: sh scripts/protocol.sh PROTOCOL WORDS...
+# MODULE names another module to run instead (promptshift.figures).
 # PYTHON names the interpreter (default: .venv/bin/python of the checkout when it exists, else python).
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -12,4 +13,4 @@ case ${DATA:-} in '' | /* | '~'*) ;; *) export DATA="$PWD/$DATA" ;; esac
 case ${OUTPUT:-} in '' | /* | '~'*) ;; *) export OUTPUT="$PWD/$OUTPUT" ;; esac
 case $PYTHON in */*) PYTHON=$(CDPATH='' cd -- "$(dirname -- "$PYTHON")" && pwd)/$(basename -- "$PYTHON") ;; esac
 cd -- "$root"
-exec "$PYTHON" -m promptshift.protocols "$@"
+exec "$PYTHON" -m "${MODULE:-promptshift.protocols}" "$@"

@@ -6,4 +6,6 @@
     tables      one table value, written as Markdown, CSV or LaTeX
     papers      published numbers (`papers/*.yaml`)
     parse_logs  reading accuracies out of CoOp-style log files
+    upstream_logs  runs of other repositories, from their log files
+    significance  paired tests of one method against another
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +22,8 @@ class Found:
     Attributes:
         folder: where the run wrote.
         kind: "complete"; "missing" (no run started here); "partial" (a run started and wrote no result);
-            "corrupt" (a result that cannot be read or does not fit the schema).
+            "corrupt" (a result that cannot be read or does not fit the schema); "foreign" (a result.json of
+            something else: an object that states no schema version).
         record: the record of a complete run, otherwise None.
         problem: one line that says what is wrong and names the file; "" for a complete run.
     """
@@ -40,10 +42,19 @@ def inspect(folder: str | Path) -> Found:
         try:
             return Found(folder, "complete", read_result(path))
         except UserError as error:
-            return Found(folder, "corrupt", problem=str(error))
+            return Found(folder, "foreign" if _is_foreign(path) else "corrupt", problem=str(error))
     if any((folder / name).exists() for name in _RUN_FILES):
         return Found(folder, "partial", problem=f"{path} is missing: the run started and did not finish")
     return Found(folder, "missing", problem=f"{path} is missing: no run started there")
+
+
+def _is_foreign(path: Path) -> bool:
+    """Returns whether a file is a JSON object that never claimed to be one of our results."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "schema_version" not in content
 
 
 def collect(roots: Iterable[str | Path]) -> list[Found]:

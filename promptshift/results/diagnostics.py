@@ -46,12 +46,17 @@ def negative_margin(scores: Tensor, labels: Tensor) -> dict[str, float]:
     Returns:
         `negative_margin_share`: images with delta >= 0, in percent; `negative_margin_mean`: mean delta.
     """
+    delta = negative_deltas(scores, labels)
+    return {"negative_margin_share": 100 * float((delta >= 0).double().mean()),
+            "negative_margin_mean": float(delta.mean())}
+
+
+def negative_deltas(scores: Tensor, labels: Tensor) -> Tensor:
+    """The delta (N,) of every image, from negative cosines (N, K) and labels (N,)."""
     rows = torch.arange(len(scores))
     wrong = scores.double().clone()
     wrong[rows, labels] = float("inf")
-    delta = wrong.min(dim=1).values - scores.double()[rows, labels]
-    return {"negative_margin_share": 100 * float((delta >= 0).double().mean()),
-            "negative_margin_mean": float(delta.mean())}
+    return wrong.min(dim=1).values - scores.double()[rows, labels]
 
 
 def last_epochs_std(history: Sequence[dict], epochs: int = 10) -> float | None:

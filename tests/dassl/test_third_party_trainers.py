@@ -83,18 +83,25 @@ def record(folder):
     return json.loads((folder / "result.json").read_text())
 
 
-def test_a_dropped_in_coop_learns_what_ours_learns_and_predicts(command, mini_root, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("file, trainer, learner, options", [
+    ("coop", "CoOp", "prompt_learner", ["CTX_INIT", "", "N_CTX", "4"]),
+    ("coop", "CoOp", "prompt_learner", ["CTX_INIT", "a photo of a"]),
+    ("maple", "MaPLe", "MultiModalPromptLearner", ["PROMPT_DEPTH", "3", "PREC", "fp32"])])
+def test_a_dropped_in_file_learns_what_ours_learns_and_predicts(file, trainer, learner, options, command, mini_root,
+                                                                tmp_path, monkeypatch, capsys):
     load_plugins()
-    options = ["TRAINER.COOP.CTX_INIT", "", "TRAINER.COOP.N_CTX", "4"]
-    assert main(command("CoOp", "ours", *options)) == 0
-    drop_in("coop", monkeypatch)
-    assert main(command("CoOp", "theirs", *options)) == 0
+    options = [f"TRAINER.{trainer.upper()}.{word}" if word.isupper() else word for word in options]
+    assert main(command(trainer, "ours", *options)) == 0
+    drop_in(file, monkeypatch)
+    assert main(command(trainer, "theirs", *options)) == 0
     ours, theirs = record(tmp_path / "ours"), record(tmp_path / "theirs")
-    assert theirs["status"] == "complete" and theirs["trainer"] == "CoOp"
+    assert theirs["status"] == "complete" and theirs["trainer"] == trainer
     assert [e["loss"] for e in theirs["history"]] == pytest.approx([e["loss"] for e in ours["history"]], rel=1e-4)
     assert theirs["metrics"]["accuracy"] == pytest.approx(ours["metrics"]["accuracy"], abs=0.5)  # one image of 240
-    contexts = [torch.load(tmp_path / run / "prompt_learner" / "model.pth.tar-2", weights_only=True)["state_dict"]
-                ["ctx"] for run in ("ours", "theirs")]
+    contexts = []
+    for run in ("ours", "theirs"):
+        state = torch.load(tmp_path / run / learner / "model.pth.tar-2", weights_only=True)["state_dict"]
+        contexts += [value for name, value in state.items() if name.endswith("ctx")]
     torch.testing.assert_close(*contexts, rtol=5e-4, atol=1e-5)
     image = str(next((mini_root / "mini_dg").rglob("*.png")))
     capsys.readouterr()

@@ -1,4 +1,6 @@
 """MaPLe on the public API: the prompts of both towers are arguments of CLIP's modules."""
+from copy import deepcopy
+
 import torch
 from torch import nn
 
@@ -16,7 +18,8 @@ class MultiModalPromptLearner(coop.PromptLearner):
         deep = options.PROMPT_DEPTH - 1
         self.compound_prompts_text = nn.ParameterList(
             [nn.Parameter(nn.init.normal_(torch.empty(options.N_CTX, text_width), std=0.02)) for _ in range(deep)])
-        self.compound_prompt_projections = nn.ModuleList([nn.Linear(text_width, width) for _ in range(deep)])
+        layer = nn.Linear(text_width, width)  # one draw for all of them, as in the public file
+        self.compound_prompt_projections = nn.ModuleList(deepcopy(layer) for _ in range(deep))
 
     def vision_prompts(self):
         pairs = zip(self.compound_prompt_projections, self.compound_prompts_text)

@@ -1,0 +1,1 @@
+"""One module per question; each registers its studies by name."""

@@ -1,0 +1,170 @@
+"""Rows of a table: the runs of one trainer with one configuration, by column and seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from promptshift.engine.settings import differences, family, show_differences
+from promptshift.report.layouts import Layout
+from promptshift.report.runs import Run
+from promptshift.results.statistics import harmonic_mean, mean, population_std
+from promptshift.results.tables import Measured
+
+MARKS = {
+    "oracle": "‡ Chosen by looking at the test images: an upper bound, no honest number.",
+    "log": "§ From a log of another repository, rounded as printed there; the split that chose the weights is not "
+           "known to be disjoint from the test images.",
+    "val": "¶ Measured on validation images, not on a test set.",
+}  # fmt: skip
+_SIGNS = {"oracle": "‡", "log": "§", "val": "¶"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced(Measured):
+    """A measurement with the runs it is made of.
+
+    Attributes:
+        runs: in the order of their seeds.
+        wanted: number of seeds that the row has in some column; fewer runs make the cell incomplete.
+    """
+
+    runs: tuple[Run, ...] = ()
+    wanted: int = 0
+
+    def __str__(self) -> str:
+        seeds = len({run.seed for run in self.runs})
+        return super().__str__() + (f" ({seeds} of {self.wanted} seeds)" if seeds < self.wanted else "")
+
+
+@dataclasses.dataclass
+class Row:
+    """One trainer in one configuration.
+
+    Attributes:
+        label: trainer, what is special about the configuration, and marks.
+        trainer: registered name.
+        cells: column -> seed -> run.
+        notes: what a reader must know about this row.
+        marks: keys of `MARKS` that hold for it.
+    """
+
+    label: str
+    trainer: str
+    cells: dict[str, dict[int, Run]]
+    notes: list[str]
+    marks: tuple[str, ...] = ()
+
+    @property
+    def seeds(self) -> list[int]:
+        """Returns every seed that occurs in some column."""
+        return sorted({seed for runs in self.cells.values() for seed in runs})
+
+    def cell(self, column: str) -> Traced | None:
+        """Returns mean and spread over the seeds of a column, None where no run is."""
+        runs = self.cells.get(column, {})
+        if not runs:
+            return None
+        return _traced([run.accuracy for run in runs.values()], runs.values(), len(self.seeds))
+
+    def average(self, columns: Sequence[str]) -> Traced | None:
+        """Returns mean and spread over seeds of the mean over columns, of the seeds that every column has."""
+        complete = [seed for seed in self.seeds if all(seed in self.cells.get(column, {}) for column in columns)]
+        if not complete:
+            return None
+        values = [mean([self.cells[column][seed].accuracy for column in columns]) for seed in complete]
+        runs = [self.cells[column][seed] for column in columns for seed in complete]
+        return _traced(values, runs, len(self.seeds))
+
+    def harmonic(self) -> Traced | None:
+        """Returns H of the mean base and mean new accuracy; its spread is that of the H of each seed."""
+        base, new = self.cells.get("Base", {}), self.cells.get("New", {})
+        if not base or not new:
+            return None
+        each = [harmonic_mean([base[seed].accuracy], [new[seed].accuracy]) for seed in base if seed in new]
+        value = harmonic_mean([run.accuracy for run in base.values()], [run.accuracy for run in new.values()])
+        spread = population_std(each) if len(each) > 1 else None
+        return Traced(value, spread, (*base.values(), *new.values()), len(self.seeds))
+
+    def pairs(self) -> dict[tuple[str, int], float]:
+        """Returns accuracy by (column, seed), for paired tests."""
+        return {(column, seed): run.accuracy for column, runs in self.cells.items() for seed, run in runs.items()}
+
+
+def _traced(values: Sequence[float], runs: Iterable[Run], wanted: int) -> Traced:
+    measured = Measured.of(values)
+    return Traced(measured.mean, measured.std, tuple(runs), wanted)
+
+
+def rows_of(runs: Sequence[Run], layout: Layout) -> list[Row]:
+    """Returns the rows of one table, sorted by trainer; a trainer has a row for every configuration that it was run in.
+
+    Args:
+        runs: the runs of the table.
+        layout: what may differ within a row, and what is a column.
+    """
+    rows = []
+    for trainer in sorted({run.trainer for run in runs}, key=str.lower):
+        groups = _groups([run for run in runs if run.trainer == trainer], layout)
+        rows += [_row(group, groups[0], layout) for group in groups]
+    return rows
+
+
+def _groups(runs: Sequence[Run], layout: Layout) -> list[list[Run]]:
+    """Returns the runs of a trainer by configuration, the largest group first."""
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        settings = "" if run.cfg is None else family(run.cfg, layout.is_free)
+        groups.setdefault((settings, run.selection, run.log_only), []).append(run)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _row(runs: list[Run], first: list[Run], layout: Layout) -> Row:
+    """Makes a row; what sets it apart from the trainer's largest row stands in its label and in a note."""
+    run, main = runs[0], first[0]
+    marks = _marks(run)
+    label = run.trainer + "".join(_SIGNS[mark] for mark in marks)
+    notes = []
+    if runs is not first:
+        special, note = _what_differs(run, main, layout)
+        label += f" ({special})"
+        notes.append(f"{label}: {len(runs)} {_count(runs)} kept apart from the {len(first)} of {main.trainer}: {note}.")
+    cells, repeated = _cells(runs, layout)
+    notes += [f"{label}: {text}" for text in repeated]
+    return Row(label, run.trainer, cells, notes, marks)
+
+
+def _count(runs: Sequence[Run]) -> str:
+    return "run" if len(runs) == 1 else "runs"
+
+
+def _marks(run: Run) -> tuple[str, ...]:
+    holds: Mapping[str, bool] = {"oracle": run.selection == "oracle", "log": run.log_only, "val": run.split == "val"}
+    return tuple(mark for mark, true in holds.items() if true)
+
+
+def _what_differs(run: Run, main: Run, layout: Layout) -> tuple[str, str]:
+    """Returns (what to write behind the trainer's name, the same as a sentence)."""
+    if run.log_only != main.log_only:
+        return "from logs" if run.log_only else "with results", "results and logs are not averaged together"
+    if run.cfg is None or main.cfg is None:
+        return "configuration unknown", "config.yaml is missing or unreadable"
+    changes = differences(main.cfg, run.cfg, layout.is_free)
+    if not changes:
+        return f"selected by {run.selection}", f"selected by {run.selection}, not by {main.selection}"
+    mine, theirs = show_differences(changes, 1), show_differences(changes, 0)
+    return mine, f"other configuration ({mine}, there {theirs})"
+
+
+def _cells(runs: Sequence[Run], layout: Layout) -> tuple[dict[str, dict[int, Run]], list[str]]:
+    """Returns column -> seed -> run, and a note for every run that was left out because a newer one is there."""
+    cells: dict[str, dict[int, Run]] = {}
+    notes = []
+    for run in sorted(runs, key=lambda run: (run.seed, run.finished, run.place), reverse=True):  # newest first
+        column = cells.setdefault(layout.column(run), {})
+        kept = column.setdefault(run.seed, run)
+        if kept is not run:
+            equal = "the same number" if kept.accuracy == run.accuracy else f"{run.accuracy:.2f} there"
+            notes.append(f"{layout.column(run)}, seed {run.seed} is there twice; {kept.place} counts, it is the newer "
+                         f"one, {run.place} does not ({equal}).")
+    return {name: dict(sorted(column.items())) for name, column in sorted(cells.items())}, notes

@@ -1,0 +1,6 @@
+#!/bin/sh
+# CoOp, words nearest to the learnt context vectors:  ablation_words.sh DATASET [BACKBONE] [KEY VALUE ...]
+# From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS, CFG; see python -m promptshift.figures --help.
+set -eu
+export MODULE=promptshift.figures
+exec sh "$(dirname -- "$0")/../protocol.sh" words "$@"
