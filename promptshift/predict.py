@@ -52,6 +52,9 @@ def probabilities(trainer: TrainerX, paths: Sequence[str]) -> Iterator[Tensor]:
     Raises:
         UserError: an image cannot be read.
     """
+    if hasattr(trainer, "file_probabilities"):  # adapts to each image, for which it needs more than a tensor of it
+        yield from trainer.file_probabilities(paths)
+        return
     transform = build_transform(trainer.cfg, is_train=False)
     size = trainer.cfg.DATALOADER.TEST.BATCH_SIZE
     for start in range(0, len(paths), size):

@@ -1,0 +1,216 @@
+"""PromptKD."""
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dassl.data import DataManager
+from dassl.engine import TRAINER_REGISTRY, TrainerBase
+from dassl.utils.errors import UserError
+from promptshift.engine.generated_prompts import check_choice
+from promptshift.engine.named_run import SAME_DATA, check_run, load_weights
+from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.engine.stages import trainer_stage, trainer_stage_cfg
+from promptshift.engine.wrapped import block_options, block_pairs
+from promptshift.losses import accuracy, distillation_kl
+from promptshift.modeling.clip import load_clip
+from promptshift.modeling.multimodal import IndependentPrompts, class_features
+from promptshift.modeling.prompts import PromptTemplate
+from promptshift.modeling.tokens import clean_name
+from promptshift.modeling.vision_tower import VisionPrompts, VisionTower
+
+TEACHER = "PromptSRC"
+
+
+class Projector(nn.Module):
+    """Student features (B, E) -> the teacher's space (B, E_t): 1x1 convolutions, as released, with a batch norm."""
+
+    def __init__(self, width: int, out: int, layers: int):
+        super().__init__()
+        first = nn.Conv2d(width, out, kernel_size=1)
+        more = [nn.BatchNorm2d(out), nn.ReLU(), nn.Conv2d(out, out, kernel_size=1)]
+        self.conv1 = nn.Sequential(first, *(more if layers == 2 else []))
+
+    def forward(self, features):
+        return self.conv1(features[:, :, None, None]).flatten(1)
+
+
+class Student(nn.Module):
+    """What PromptKD learns, under its released names, and beside it the teacher's prompts, which stay."""
+
+    def __init__(self, tower: VisionTower, teacher: IndependentPrompts, options, width: int, out: int):
+        super().__init__()
+        self.image_encoder = VisionPrompts(tower, options.N_CTX_VISION, options.PROMPT_DEPTH_VISION, "PROMPTKD")
+        self.VPT_image_trans = Projector(width, out, options.PROJECT_LAYER)
+        self.teacher = teacher.requires_grad_(False)
+        self.register_load_state_dict_pre_hook(_keep_own_names)
+
+
+def _keep_own_names(module, state, prefix, *_):
+    """Drops what a released checkpoint holds besides (all of CLIP); the teacher it lacks stays as it is."""
+    own = {prefix + name: tensor for name, tensor in module.state_dict().items()}
+    for key in [key for key in state if key.startswith(prefix) and key not in own]:
+        del state[key]
+    for key in (key for key in own if key.startswith(f"{prefix}teacher.")):
+        state.setdefault(key, own[key])
+
+
+@TRAINER_REGISTRY.register()
+class PromptKD(PromptTrainer):
+    """Unsupervised prompt distillation (Li et al. 2024, arXiv 2403.02781).
+
+    The teacher is PromptSRC on a larger CLIP (TEACHER_NAME). The student has vision prompts and a projector h into
+    the teacher's space; class features are the teacher's, computed once. On images x without labels:
+        L = KD_WEIGHT * T^2 * KL(softmax(t(x) / T) || softmax(s(x) / T)) / (B K),
+    s(x) = exp(logit_scale) * cos(h(f(x)), class features), t(x) the teacher's logits of the same augmented view.
+
+    The teacher is TEACHER_RUN (a run's folder, released ones as teacher_model/<dataset> too, or a checkpoint), else a
+    stage: TEACHER_SHOTS images per class, base classes with MODAL base2novel, all with MODAL cross; then also a
+    teacher of another dataset may be named. IMAGES all (the paper): the student sees every training image of every
+    class, whatever NUM_SHOTS and SUBSAMPLE_CLASSES say (these only choose what is tested); IMAGES dataset: what they
+    leave. A checkpoint holds the teacher's prompts too, so testing needs no teacher's run.
+
+    Differs from the released code: the last epoch is tested (there, the best epoch on val = test; TEST.FINAL_MODEL
+    best_val is that on datasets whose val is their test); only prompts and projector are saved; they are float32
+    whatever PREC is. CE_WEIGHT > 0 adds the cross-entropy with labels, which the paper does not use.
+
+    Shapes: B images, K classes, n prompts, W vision width, E embedding, E_t the teacher's.
+    """
+
+    BLOCK = "PROMPTKD"
+    KEY_ALIASES = {"TRAINER.MODAL": "TRAINER.PROMPTKD.MODAL"}
+    DEFAULTS = dict(
+        N_CTX_VISION=4, N_CTX_TEXT=4, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=9, PROMPT_DEPTH_TEXT=9,
+        PROJECT_LAYER=2,          # of the projector: 2, or 1 for a linear map
+        CE_WEIGHT=0.0, KD_WEIGHT=1000.0, TEMPERATURE=1.0,
+        MODAL="base2novel",       # base2novel or cross
+        IMAGES="all",             # all or dataset
+        TEACHER_NAME="ViT-L/14", TEACHER_PATH="",  # the teacher's CLIP, as MODEL.BACKBONE.{NAME, PATH}
+        TEACHER_RUN="", TEACHER_SHOTS=16,
+        TEACHER_CONFIG="",        # its YAML in configs/trainers/PromptSRC/; "": the dataset's, mini or default
+        TEACHER_OPTS=[],          # KEY VALUE pairs for it; its own block is filled in
+    )
+    FROZEN_IMAGES = False
+    train_names: list | None = None  # the classes of the training images, where these are others than the tested ones
+
+    @classmethod
+    def check_options(cls, cfg):
+        """Also fills in the teacher's block in TEACHER_OPTS."""
+        super().check_options(cfg)
+        o, block = cfg.TRAINER.PROMPTKD, "TRAINER.PROMPTKD"
+        check_choice(f"{block}.MODAL", o.MODAL, ("base2novel", "cross"))
+        check_choice(f"{block}.IMAGES", o.IMAGES, ("all", "dataset"))
+        if o.PROJECT_LAYER not in (1, 2):
+            raise UserError(f"{block}.PROJECT_LAYER: {o.PROJECT_LAYER}; allowed: 1, 2")
+        if o.TEMPERATURE <= 0:
+            raise UserError(f"{block}.TEMPERATURE: {o.TEMPERATURE}; allowed: above 0")
+        o.TEACHER_OPTS = block_options(cfg, f"{block}.TEACHER_RUN", TEACHER, o.TEACHER_RUN, o.TEACHER_CONFIG,
+                                       o.TEACHER_OPTS, _teacher_changes(o))
+
+    @classmethod
+    def unread_data(cls, cfg):
+        every = cfg.TRAINER.PROMPTKD.IMAGES == "all"
+        return ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES") if every else ()
+
+    def build_data_loader(self):
+        super().build_data_loader()
+        if self.cfg.TRAINER.PROMPTKD.IMAGES == "all":
+            cfg = self.cfg.clone()
+            cfg.defrost()
+            cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES, cfg.VERBOSE = -1, "all", False
+            everything = DataManager(cfg)
+            self.train_loader_x, self.train_names = everything.train_loader_x, everything.dataset.classnames
+            print(f"PromptKD's unlabelled images: {len(everything.dataset.train_x)} of all {len(self.train_names)} "
+                  "classes")
+
+    def build_prompts(self, clip, classnames):
+        o = self.options
+        self.teacher_clip = self.load_teacher_clip()
+        print(f"teacher: {self.teacher_clip.describe()}")
+        if self.teacher_clip.image_size != clip.image_size:
+            raise UserError(f"TRAINER.PROMPTKD.TEACHER_NAME: '{o.TEACHER_NAME}' takes images of "
+                            f"{self.teacher_clip.image_size} pixels, the student '{clip.name}' of {clip.image_size}")
+        self.tower = VisionTower(clip, "PromptKD")
+        self.teacher = self._teacher_prompts(classnames)
+        self.train_template = self._template(self.train_names) if self.train_names else self.teacher.template
+        self._train_classes = None
+        self.student = Student(self.tower, self.teacher, o, clip.embed_dim, self.teacher_clip.embed_dim)
+        return {"VLPromptLearner": self.student}
+
+    def load_teacher_clip(self):
+        return load_clip(self.options.TEACHER_NAME, self.options.TEACHER_PATH, self.precision, self.device)
+
+    def _teacher_options(self):
+        return {key.rsplit(".", 1)[1]: value for key, value in block_pairs(self.options.TEACHER_OPTS)}
+
+    def _teacher_prompts(self, classnames):
+        t = self._teacher_options()
+        return IndependentPrompts(self.teacher_clip, classnames, t["N_CTX_TEXT"], t["PROMPT_DEPTH_TEXT"],
+                                  t["N_CTX_VISION"], t["PROMPT_DEPTH_VISION"], t["CTX_INIT"],
+                                  self.cfg.MODEL.TEXT_CHUNK, "PROMPTSRC").to(self.device)
+
+    def _template(self, classnames):
+        t = self._teacher_options()
+        return PromptTemplate(self.teacher_clip, classnames, t["N_CTX_TEXT"], clean_name(t["CTX_INIT"]),
+                              max_tokens=self.cfg.MODEL.TEXT_CHUNK)
+
+    # The teacher
+
+    def before_train(self):
+        o, key = self.options, "TRAINER.PROMPTKD.TEACHER_RUN"
+        stage = trainer_stage_cfg(self.cfg, TEACHER, o.TEACHER_CONFIG, [*_teacher_changes(o), *o.TEACHER_OPTS])
+        folder = o.TEACHER_RUN
+        if folder:
+            check_run(folder, key, stage, SAME_DATA if o.MODAL == "base2novel" else ("SEED", "MODEL.BACKBONE.NAME"))
+        else:
+            folder = trainer_stage(stage, self.train_loader_x.dataset.data_source, "PromptKD's teacher")
+        book = TrainerBase()
+        book.register_model("VLPromptLearner", self.teacher)
+        load_weights(book, folder, key)
+        super().before_train()
+
+    @torch.no_grad()
+    def teacher_logits(self, images, classes):
+        """The teacher's logits (B, K) of images for class features (K, E_t)."""
+        with self.autocast():
+            features = self.teacher.image_features(images.to(self.device))
+        return self.teacher_clip.logit_scale * features @ classes.T
+
+    @torch.no_grad()
+    def train_classes(self):
+        """The teacher's features (K, E_t) of the classes that are trained on."""
+        if self._train_classes is None:
+            prompts = self.teacher()
+            self._train_classes = class_features(self.train_template, prompts.ctx, prompts.deep_text).float()
+        return self._train_classes
+
+    # The student
+
+    def class_features(self):
+        with torch.no_grad():  # the teacher's, kept
+            return self.teacher.class_features()
+
+    def image_features(self, images):
+        prompts = IndependentPrompts.prompts(dict(self.student.named_parameters()))
+        features = self.tower.encode(images.to(self.device), prompts.vision, prompts.deep_vision)
+        return F.normalize(self.student.VPT_image_trans(features.float()).float(), dim=-1)
+
+    def loss(self, batch):
+        o, classes = self.options, self.train_classes()
+        teacher = self.teacher_logits(batch["img"], classes)
+        student = self.clip.logit_scale * self.image_features(batch["img"]) @ classes.T
+        kd = o.KD_WEIGHT * distillation_kl(student, teacher, o.TEMPERATURE)
+        parts = {"loss": kd, "agreement": accuracy(student, teacher.argmax(dim=1))}
+        if o.CE_WEIGHT:
+            parts["loss"] = kd + o.CE_WEIGHT * F.cross_entropy(student, batch["label"].to(self.device))
+        return parts
+
+    def proposals(self, batch):
+        """DPC's negatives are those of the teacher, as released."""
+        return self.teacher_logits(batch["img"], self.class_features().float())
+
+
+def _teacher_changes(options) -> list:
+    """What turns the student's configuration into that of the stage that trains the teacher."""
+    return ["MODEL.BACKBONE.NAME", options.TEACHER_NAME, "MODEL.BACKBONE.PATH", options.TEACHER_PATH,
+            "DATASET.NUM_SHOTS", options.TEACHER_SHOTS,
+            "DATASET.SUBSAMPLE_CLASSES", "base" if options.MODAL == "base2novel" else "all"]
