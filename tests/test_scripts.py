@@ -118,6 +118,14 @@ STEPS = {
     "coop/eval.sh dtd rn50": "xd CoOp imagenet --targets dtd --config rn50",
     "dpc/main.sh dtd": "main DPC dtd TRAINER.DPC.BACKBONE CoOp",
     "dpc/main.sh dtd MaPLe OPTIM.LR 1": "main DPC dtd TRAINER.DPC.BACKBONE MaPLe OPTIM.LR 1",
+    "promptsync/main.sh mini 1": "main PromptSync mini",
+    "promptsync/main.sh imagenet": "imagenet_variants PromptSync imagenet --default-config dg",
+    "promptalign/main.sh caltech101 OPTIM.LR 1": "xd PromptAlign imagenet OPTIM.LR 1 --targets caltech101",
+    "tpt/test_tpt.sh V": "imagenet_variants TPT imagenet --targets imagenetv2 --default-config default",
+    "tpt/test_tpt_cocoop.sh Flower102": "xd TPT imagenet TRAINER.TPT.PROMPT CoCoOp TRAINER.TPT.START.CONFIG "
+                                        "vit_b16_c4_ep10_batch1_ctxv1 --targets oxford_flowers",
+    "promptalign/palign_dg.sh imagenet_a 2": "xd PromptAlign imagenet --targets imagenet_a --seeds 2 "
+                                             "--default-config dg",
     "promptkd/xd_train.sh dtd 1": "few_shot PromptKD dtd TRAINER.PROMPTKD.MODAL cross --seeds 1 DATASET.NUM_SHOTS 0 "
                                   "--default-config default",
 }
@@ -135,7 +143,24 @@ def test_relative_weights_and_another_source_arrive(call, tmp_path):
     assert words[5] == "mini_b2n" and words[words.index("--weights") + 1] == f"{tmp_path}/w"
 
 
+def test_promptalign_takes_released_weights_by_their_folder_s_name(call, tmp_path):
+    words = call("sh", "scripts/promptalign/palign_finegrain.sh", "dtd", "2", "ori", "KEY", "1").stdout.splitlines()[3:]
+    assert words == ["xd", "PromptAlign", "imagenet", "KEY", "1", "--targets", "dtd", "--seeds", "2",
+                     "--weights", f"{tmp_path}/weights/maple/ori", "--default-config", "default"]
+    words = call("sh", "scripts/promptalign/palign_dg.sh", "dtd", "2", "ori", WEIGHTS="/w").stdout.splitlines()
+    assert words[words.index("--weights") + 1] == "/w/ori"
+
+
+def test_several_test_sets_run_in_turn_with_one_seed(call):
+    answer = call("sh", "scripts/tpt/test_tpt.sh", "A/K/DTD", "3").stdout
+    assert [line for line in answer.splitlines() if line.startswith(("imagenet_", "dtd"))] \
+        == ["imagenet_variants", "imagenet_a", "imagenet_variants", "imagenet_sketch", "dtd"]
+    assert answer.count("|3\n") == 3
+    assert call("sh", "scripts/tpt/test_tpt.sh", "I").stdout.splitlines()[0].endswith("|0")
+
+
 @pytest.mark.parametrize("line, named", [
+    ("promptsync/main.sh", "DATASET is missing"),
     ("maple/base2new_train_maple.sh dtd", "DATASET SEED"), ("promptsrc/few_shot.sh dtd", "DATASET SHOTS"),
     ("maple/reproduce_maple.sh dtd 1", "DATASET SEED WEIGHTSPATH"), ("dpc/main.sh", "DATASET")])
 def test_missing_arguments_are_one_line(call, line, named):

@@ -62,7 +62,7 @@ def _jobs(request: Request, files: Sequence[Path], seed: int) -> list[Job]:
         return trained.job(f"{name} seed {seed}", folder, (trained.trainer, name), seed)
 
     begin = start(request, seed, train)
-    own = [] if trains_itself(request) else [request.dataset_file]
+    own = [] if request.targets or trains_itself(request) else [request.dataset_file]
     place = request.root / "evaluation" / request.method / stem_of(request)
     tests = [
         evaluation_job(request, path, place / path.stem / f"seed{seed}", seed, begin.flags, begin.after)
