@@ -1,0 +1,194 @@
+"""PromptSync."""
+import torch
+import torch.nn.functional as F
+
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils.errors import UserError
+from promptshift.engine.adaptation import adapt
+from promptshift.engine.source_prototypes import source_template
+from promptshift.losses import marginal_entropy, prototype_discrimination, weighted_distance
+from promptshift.modeling.multimodal import class_features
+from promptshift.modeling.prototypes import patch_features
+from promptshift.modeling.views import most_confident, take_views
+from trainers.promptalign import COUPLED_DEFAULTS, PromptAlign
+
+KINDS = ("text", "cls", "vision")
+
+
+@TRAINER_REGISTRY.register()
+class PromptSync(PromptAlign):
+    """PromptSync (Khandelwal 2024, arXiv 2404.07520): class-aware prototype alignment and discrimination.
+
+    For each source class k a text prototype and, as means over source images, a class-token (cls) and a patch-token
+    (vision) prototype, made once under the prompts that adaptation starts from. For a test image, with t_k the class
+    features and q the mean feature over the clean view and the confident random ones,
+      L_align = sum_k p_k (mean |q - P^cls_k| + mean |t_k - P^text_k|),   p = mean class probabilities of these views,
+      L_disc  = mean_k -log( sum_a exp(t_k . P^a_k / tau) / sum_j sum_a exp(t_k . P^a_j / tau) ),  a: source views,
+      L       = ALIGN_W L_align + PD_W L_disc + ENTROPY_W (entropy of the mean prediction of the confident views).
+    The discrimination looks at no test image, so it need not be repeated for each (DISCRIMINATE): `once` takes
+    PD_STEPS steps before the stream, a number n that many again before every n-th image, `image` adds it to every
+    image's loss, `off` leaves it out. Class-aware alignment alone: DISCRIMINATE off; discrimination alone: ALIGN False.
+
+    Differs from the paper and from the released code: there is no released code and of the paper the formulas of the
+    prototypes and of the positive term are known, so this is a reconstruction. Its choices: projected L2-normalised
+    features; L1 distances and the weight 100 of PromptAlign (arXiv 2311.01459); gradients through p (DETACH_WEIGHTS
+    True for none); no entropy term by default; InfoNCE over all classes with tau = exp(-logit_scale); prototypes of
+    `vision` only where ALIGN_WITH names them; probabilities over the source classes, by a text pass of their own
+    where the test set has others (PROTOTYPE_CLASSES target: over the test set's own, which must have prototypes).
+    Note: with one step and no discrimination before it t_k is P^text_k itself, and the text term has no gradient.
+
+    Shapes: N images, V views, n confident ones, K classes, C source classes, A source views, E embedding.
+    """
+
+    BLOCK = "PROMPTSYNC"
+    DEFAULTS = COUPLED_DEFAULTS | dict(
+        ALIGN=True, ALIGN_W=100.0, ALIGN_WITH=["text", "cls"], DETACH_WEIGHTS=False, PROTOTYPE_CLASSES="source",
+        DISCRIMINATE="once", PD_W=1.0, PD_LR=5e-4, PD_STEPS=1, PROTOTYPE_VIEWS=4, ENTROPY_W=0.0)
+    KEY_ALIASES = {"TRAINER.TPT.BATCH_SIZE": "TRAINER.PROMPTSYNC.VIEWS", "TRAINER.TPT": "TRAINER.PROMPTSYNC"}
+
+    @classmethod
+    def check_options(cls, cfg):
+        super().check_options(cfg)
+        o, block = cfg.TRAINER.PROMPTSYNC, "TRAINER.PROMPTSYNC"
+        if o.DISCRIMINATE not in ("once", "image", "off") and not (o.DISCRIMINATE.isdigit() and int(o.DISCRIMINATE)):
+            raise UserError(f"{block}.DISCRIMINATE: '{o.DISCRIMINATE}'; allowed: once, image, off, or a number of "
+                            "images from 1")
+        unknown = [kind for kind in o.ALIGN_WITH if kind not in KINDS]
+        if unknown or o.ALIGN and not o.ALIGN_WITH:
+            raise UserError(f"{block}.ALIGN_WITH: {list(o.ALIGN_WITH)}; allowed: one or more of {', '.join(KINDS)}")
+        if o.PROTOTYPE_CLASSES not in ("source", "target"):
+            raise UserError(f"{block}.PROTOTYPE_CLASSES: '{o.PROTOTYPE_CLASSES}'; allowed: source, target")
+        if not o.ALIGN and o.DISCRIMINATE == "off" and not o.ENTROPY_W:
+            raise UserError(f"{block}.ALIGN, DISCRIMINATE, ENTROPY_W: all are off, nothing is left to adapt by")
+        if int(o.VIEWS * o.TPT_THRESHOLD) > o.VIEWS - 1:
+            raise UserError(f"{block}.TPT_THRESHOLD: {o.TPT_THRESHOLD}; confident views are random ones, of which "
+                            f"there are {o.VIEWS - 1}; allowed: up to {(o.VIEWS - 1) / o.VIEWS:g}")
+
+    # Source classes and discrimination
+
+    def needs_source(self):
+        return self.options.ALIGN or self.options.DISCRIMINATE != "off"
+
+    def random_views(self):
+        return self.options.PROTOTYPE_VIEWS
+
+    def prepare(self):
+        super().prepare()
+        self.discriminated, self.source_template = 0, None
+        if self.needs_source():
+            self.choose_classes()
+        if self.options.DISCRIMINATE == "once":
+            self.discriminate()
+
+    def _evaluate(self, data_loader):
+        first = {name: value.clone() for name, value in self.prompt_learner.state_dict().items()}
+        try:
+            return super()._evaluate(data_loader)
+        finally:
+            self.prompt_learner.load_state_dict(first)  # discrimination has moved them
+
+    def choose_classes(self):
+        """Sets the prototypes' classes (C): the source's, or the test set's."""
+        source, names = self.source.about.get("classes", []), list(self.dm.dataset.classnames)
+        if not source:
+            raise UserError(f"TRAINER.{self.BLOCK}.PROTOTYPES: the file holds statistics without class prototypes; "
+                            "make them with python -m promptshift.prototypes")
+        if self.options.PROTOTYPE_CLASSES == "target":
+            lacking = [name for name in names if name not in source]
+            if lacking:
+                raise UserError(f"TRAINER.{self.BLOCK}.PROTOTYPE_CLASSES target: {len(lacking)} of {len(names)} "
+                                f"classes of {self.cfg.DATASET.NAME} have no prototype, e.g. '{lacking[0]}'; allowed: "
+                                "source, or prototypes of these classes")
+            rows = torch.tensor([source.index(name) for name in names], device=self.device)
+            self.source.text, self.source.vision = self.source.text[rows], self.source.vision[rows]
+            self.source.cls, source = self.source.cls[:, rows], names
+        if self.options.ALIGN or self.options.DISCRIMINATE == "image":
+            whose = "the test set's own" if source == names else "not those of the test set"
+            print(f"Class weights over the {len(source)} source classes, {whose}")
+        self.source_template = self.template if source == names else source_template(self, source)
+
+    def stream_step(self):
+        choice = self.options.DISCRIMINATE
+        return int(choice) if choice.isdigit() else 0
+
+    def before_batch(self, first):
+        every = self.stream_step()
+        while every and self.discriminated < 1 + first // every:
+            self.discriminate()
+
+    def discriminate(self):
+        """Takes PD_STEPS steps of the discrimination loss on the prompts that images start from."""
+        o, values = self.options, dict(self.prompt_learner.named_parameters())
+
+        def loss(values):
+            with self.autocast():
+                prompts = self.prompt_learner.prompts(values)
+                return o.PD_W * self.discrimination(self.source_classes(prompts))
+
+        with torch.no_grad():
+            before = self.discrimination(self.class_features_of_source()).item()
+        stepped, _ = adapt({name: value.unsqueeze(0) for name, value in values.items()}, loss, o.PD_STEPS, o.PD_LR,
+                           o.WEIGHT_DECAY, self.loss_scale)
+        with torch.no_grad():
+            for name, value in values.items():
+                value.copy_(stepped[name][0])
+            after = self.discrimination(self.class_features_of_source()).item()
+        self.discriminated += 1
+        self.diagnostics |= {"discriminations": self.discriminated, "discrimination_before": before,
+                             "discrimination_after": after}
+
+    def source_classes(self, prompts):
+        """Prompts, with a leading dimension N or not -> features of the source classes (N, C, E) or (C, E)."""
+        return class_features(self.source_template, prompts.ctx, prompts.deep_text).float()
+
+    def class_features_of_source(self):
+        return self.source_classes(self.prompt_learner())
+
+    def discrimination(self, classes):
+        """Source class features (..., C, E) -> L_disc (...)."""
+        return prototype_discrimination(classes, self.source.cls, self.clip.logit_scale)
+
+    # One batch of images
+
+    def adapts(self):
+        return self.options.ALIGN or self.options.DISCRIMINATE == "image" or self.options.ENTROPY_W > 0
+
+    def confident(self, seen):
+        return 1 + most_confident(seen.entropies[:, 1:], int(self.options.VIEWS * self.options.TPT_THRESHOLD))
+
+    def adaptation_loss(self, values, seen):
+        o, prompts, parts = self.options, self.prompt_learner.prompts(values), []
+        classes = self.source_classes(prompts) if o.ALIGN or o.DISCRIMINATE == "image" else None
+        if o.ALIGN or o.ENTROPY_W:
+            kept = F.pad(self.confident(seen), (1, 0))                        # (N, 1 + n), the clean view first
+            features, tokens = self.view_features(prompts, take_views(seen.views, kept))
+        if o.ALIGN:
+            parts.append(o.ALIGN_W * self.class_alignment(features, tokens, classes))
+        if o.DISCRIMINATE == "image":
+            parts.append(o.PD_W * self.discrimination(classes))
+        if o.ENTROPY_W:
+            shared = classes is not None and self.source_template is self.template
+            own = classes if shared else class_features(self.template, prompts.ctx, prompts.deep_text)
+            parts.append(o.ENTROPY_W * marginal_entropy(self.logits(features[:, 1:], own)))
+        return torch.stack(parts).sum(dim=0)
+
+    def class_alignment(self, features, tokens, classes):
+        """L_align of each image, (N,).
+
+        Args:
+            features, tokens: of the clean view and the confident ones, (N, 1 + n, E), and (N, 1 + n, T, W) per block.
+            classes: source class features (N, C, E).
+        """
+        o, source = self.options, self.source
+        weights = self.logits(features, classes).softmax(dim=-1).mean(dim=1)                 # (N, C)
+        if o.DETACH_WEIGHTS:
+            weights = weights.detach()
+        pairs = []
+        if "cls" in o.ALIGN_WITH:
+            pairs.append((F.normalize(features.mean(dim=1, keepdim=True), dim=-1), source.cls[0]))  # (N, 1, E)
+        if "vision" in o.ALIGN_WITH:
+            patches = patch_features(self.tower, tokens[-1].flatten(0, 1), o.N_CTX).unflatten(0, features.shape[:2])
+            pairs.append((F.normalize(patches.mean(dim=1, keepdim=True), dim=-1), source.vision))
+        if "text" in o.ALIGN_WITH:
+            pairs.append((classes, source.text))                                              # (N, C, E), (C, E)
+        return sum(weighted_distance(weights, ours, prototypes) for ours, prototypes in pairs)
