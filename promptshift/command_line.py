@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -22,12 +23,19 @@ class Parser(argparse.ArgumentParser):
 def answer(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
     """The exit status of a command; bad input is one `error: ...` line on stderr and status 2.
 
+    Where the reader of the output is gone (`... | head`), the command ends silently with status 141, as in a shell.
+
     Args:
         command: takes the words of the command line, None for those of the process.
         argv: the words.
     """
     try:
-        return command(argv)
+        status = command(argv)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written nowhere
+        return 141

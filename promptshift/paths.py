@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.utils.errors import UserError
+from dassl.utils.errors import UserError, suggest
 
 
 def checkout() -> Path:
@@ -37,3 +38,23 @@ def load_plugins() -> None:
         sys.path.insert(0, root)
     import datasets  # noqa: F401
     import trainers  # noqa: F401
+
+
+def yaml_names(folder: Path) -> list[str]:
+    """The sorted paths, relative and without suffix, of the YAML files below `folder`."""
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def trainer_config_file(trainer: str, names: Sequence[str]) -> Path:
+    """`configs/trainers/<trainer>/<name>.yaml` of the first of `names` that exists.
+
+    Raises:
+        UserError: none of them does; the line names the last and lists what does.
+    """
+    folder = checkout() / "configs" / "trainers" / trainer
+    known = yaml_names(folder)
+    for name in names:
+        if name in known:
+            return folder / f"{name}.yaml"
+    allowed = (", ".join(known) or "none") + suggest(names[-1], known)
+    raise UserError(f"configuration {names[-1]!r}: no such file in {folder}, allowed: {allowed}")

@@ -92,7 +92,7 @@ def make_room(cfg: CN) -> None:
     written = folder / "config.yaml"
     if cfg.RESUME or not written.is_file() or _same_run(written, cfg):
         return
-    aside = folder / f"previous-{datetime.now():%Y-%m-%d-%H-%M-%S}"
+    aside = folder / f"previous-{datetime.now():%Y-%m-%d-%H-%M-%S-%f}"
     aside.mkdir()
     for path in folder.iterdir():
         if _belongs_to_run(path):

@@ -18,11 +18,10 @@ from yacs.config import CfgNode as CN
 from dassl.config import get_cfg_default, merge_file, merge_opts
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils.errors import UserError, suggest
 from dassl.utils.logger import Logger
 from promptshift.engine.config import config_hash, extend_cfg
 from promptshift.modeling.clip import MINI_NAMES
-from promptshift.paths import checkout, output_root
+from promptshift.paths import checkout, output_root, trainer_config_file
 from promptshift.randomness import own_random_state
 
 
@@ -67,14 +66,7 @@ def trainer_file(trainer: str, dataset: str, config: str = "") -> Path:
     Raises:
         UserError: there is no such file.
     """
-    folder = checkout() / "configs" / "trainers" / trainer
-    names = [config] if config else [*_dataset_files(dataset), "default"]
-    for name in names:
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    raise UserError(f"configuration {names[-1]!r}: no such file in {folder}; allowed: {', '.join(known) or 'none'}"
-                    f"{suggest(names[-1], known)}")
+    return trainer_config_file(trainer, [config] if config else [*_dataset_files(dataset), "default"])
 
 
 def _dataset_files(dataset: str) -> list[str]:

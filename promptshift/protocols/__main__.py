@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from dassl.utils.errors import UserError
-from promptshift.command_line import Parser
+from promptshift.command_line import Parser, answer
 from promptshift.protocols.few_shot import from_coop_call, is_coop_call
 from promptshift.protocols.jobs import Job
 from promptshift.protocols.registry import Plan, get_protocol, protocols
@@ -48,15 +48,13 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] | None = None
         0 when every job is finished or runs elsewhere, 1 when one failed, 2 after a wrong request (one
         line on stderr), 130 after an interrupt.
     """
-    try:
-        options = _parse(sys.argv[1:] if argv is None else list(argv))
+    def run(words: Sequence[str]) -> int:
+        options = _parse(list(words))
         plan = _plan(options)
-        if options.dry_run:
-            return _show(plan)
-        return _run(plan, options, command)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _show(plan) if options.dry_run else _run(plan, options, command)
+
+    try:
+        return answer(run, sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         print("interrupted: all jobs were ended; run the same command again to go on", file=sys.stderr)
         return 130

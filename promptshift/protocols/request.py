@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from yacs.config import CfgNode
 
 from dassl.utils.errors import UserError, suggest
-from promptshift.paths import checkout, data_root, load_plugins, output_root
+from promptshift.paths import checkout, data_root, load_plugins, output_root, trainer_config_file, yaml_names
 from promptshift.protocols.jobs import Job
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def split_words(words: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
         UserError: there is no dataset.
     """
     if not words:
-        raise UserError(f"DATASET is missing, allowed: {', '.join(_names(checkout() / 'configs' / 'datasets'))}")
+        raise UserError(f"DATASET is missing, allowed: {', '.join(yaml_names(checkout() / 'configs' / 'datasets'))}")
     dataset, *rest = words
     backbone = rest.pop(0) if len(rest) % 2 else ""
     return dataset, backbone, tuple(rest)
@@ -231,7 +231,7 @@ def dataset_file(dataset: str) -> Path:
         UserError: there is no such file; the line lists those that exist.
     """
     folder = checkout() / "configs" / "datasets"
-    known = _names(folder)
+    known = yaml_names(folder)
     for name in (dataset, dataset.lower()):
         if name in known:
             return folder / f"{name}.yaml"
@@ -249,15 +249,8 @@ def trainer_file(trainer: str, dataset: str, config: str = "", fallback: str = "
         UserError: none of them exists; the line lists what does.
     """
     owner, _, config = config.rpartition("/")
-    folder = checkout() / "configs" / "trainers" / (owner or trainer)
-    known = _names(folder)
     world = ("mini",) if is_mini_world(dataset) else ()
-    for name in (config,) if config else (dataset, *world, fallback):
-        if name in known:
-            return folder / f"{name}.yaml"
-    wanted = config or fallback
-    allowed = (", ".join(known) or "none") + suggest(wanted, known)
-    raise UserError(f"configuration {wanted!r}: no such file in {folder}, allowed: {allowed}")
+    return trainer_config_file(owner or trainer, (config,) if config else (dataset, *world, fallback))
 
 
 def known_facts(dataset: str) -> DomainSet | ImageSet | None:
@@ -282,8 +275,3 @@ def _common_flags(trainer: str, dataset_path: Path, config_path: Path) -> tuple[
         "--root", str(data_root()), "--trainer", trainer,
         "--dataset-config-file", str(dataset_path), "--config-file", str(config_path),
     )  # fmt: skip
-
-
-def _names(folder: Path) -> list[str]:
-    """Returns the sorted paths, relative and without suffix, of the YAML files below `folder`."""
-    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
