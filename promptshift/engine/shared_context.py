@@ -4,7 +4,9 @@ It stands here and not in trainers/coop.py, so that a file of that name from the
 without taking the other trainers along.
 """
 from torch import nn
+from yacs.config import CfgNode as CN
 
+from dassl.utils.errors import UserError
 from promptshift.engine.prompt_trainer import PromptTrainer
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.prompts import PromptLearner
@@ -16,6 +18,13 @@ class SharedContextTrainer(PromptTrainer):
     """M context vectors shared by all classes, or one set per class (CSC); CLIP stays frozen."""
 
     DEFAULTS = SHARED_CONTEXT_DEFAULTS
+
+    @classmethod
+    def check_options(cls, cfg: CN) -> None:
+        super().check_options(cfg)
+        if cfg.TRAINER[cls.BLOCK].CSC and cfg.DATASET.SUBSAMPLE_CLASSES == "new":
+            raise UserError(f"TRAINER.{cls.BLOCK}.CSC: contexts of single classes do not exist for new ones; allowed "
+                            "with DATASET.SUBSAMPLE_CLASSES new: False")
 
     def build_prompts(self, clip: FrozenCLIP, classnames: list[str]) -> dict[str, nn.Module]:
         o = self.options

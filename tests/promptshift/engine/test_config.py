@@ -89,6 +89,7 @@ def test_the_hash_sees_numbers_not_places():
     ([*BASE, "--nonsense", "3"], ["--nonsense"]),
     ([*BASE, "TEST.FINAL_MODEL", "best"], ["TEST.FINAL_MODEL", "best_val"]),
     ([*BASE, "DATASET.SUBSAMPLE_CLASSES", "old"], ["SUBSAMPLE_CLASSES", "base"]),
+    ([*BASE, "TRAINER.COOP.CSC", "True", "DATASET.SUBSAMPLE_CLASSES", "new"], ["TRAINER.COOP.CSC", "new", "False"]),
     (["--trainer", "CoOp"], ["DATASET.NAME"]),
     ([], ["--trainer"]),
     (["--trainer", "CoOp", "--config-file", "none.yaml"], ["none.yaml"]),
