@@ -127,20 +127,23 @@ def balance(predicted: Tensor, labels: Tensor, classes: int) -> dict[str, float]
             "distance": 50 * float((shares - true).abs().sum())}
 
 
-def bootstrap_interval(statistic: Callable[[Tensor], float], n: int, seed: int, draws: int = 1000,
-                       ) -> tuple[float, float]:
-    """95 % percentile interval of a statistic over n samples drawn anew with replacement.
+def bootstrap_intervals(statistics: Callable[[Tensor], Sequence[float]], n: int, seed: int, draws: int = 1000,
+                        ) -> list[tuple[float, float]]:
+    """95 % percentile intervals of statistics over n samples drawn anew with replacement.
 
     Args:
-        statistic: row numbers (n,) -> number.
+        statistics: row numbers (n,) -> numbers.
         n: number of samples.
         seed: of the draws.
         draws: how many.
+
+    Returns:
+        (low, high) of each number.
     """
     generator = torch.Generator().manual_seed(seed)
-    values = [statistic(torch.randint(n, (n,), generator=generator)) for _ in range(draws)]
-    low, high = torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-    return low, high
+    values = torch.tensor([statistics(torch.randint(n, (n,), generator=generator)) for _ in range(draws)]).double()
+    ends = values.quantile(torch.tensor([0.025, 0.975]).double(), dim=0)
+    return [(low, high) for low, high in ends.T.tolist()]
 
 
 def long_tail(available: Sequence[int], images: int, ratio: float, seed: int) -> list[int]:

@@ -1,0 +1,6 @@
+#!/bin/sh
+# PromptSync, predicted class frequencies:  ablation_class_balance.sh DATASET [BACKBONE] [KEY VALUE ...]
+# From the environment: DATA, OUTPUT, SEEDS (the first), GPUS, JOBS, CFG, IMAGES (200); see promptshift.figures --help.
+set -eu
+export MODULE=promptshift.figures
+exec sh "$(dirname -- "$0")/../protocol.sh" class_balance "$@"
