@@ -61,8 +61,8 @@ def test_a_larger_weight_keeps_class_features_nearer():
 
 
 def test_a_run_learns(run):
-    record = run("KgCoOp", "DATASET.SOURCE_DOMAINS", ["photo"], "DATASET.NUM_SHOTS", 4, "OPTIM.WARMUP_EPOCH", 0,
-                 "OPTIM.MAX_EPOCH", 3)
+    record = run("KgCoOp", "DATASET.SOURCE_DOMAINS", ["photo"], "DATASET.NUM_SHOTS", 8, "OPTIM.WARMUP_EPOCH", 0,
+                 "OPTIM.MAX_EPOCH", 6)
     losses = [epoch["loss"] for epoch in record["history"]]
     assert losses[-1] < losses[0] and record["history"][-1]["knowledge"] > 0
 

@@ -54,7 +54,7 @@ def test_the_trained_prompts_are_what_is_evaluated(perform):
     assert records["MiniB2NSketch seed 1"]["metrics"]["total"] == 20
     log = (plan.jobs[1].output_dir / "log.txt").read_text()
     assert str(plan.jobs[0].output_dir) in log and records["MiniB2NSketch seed 1"]["protocol"] == "imagenet_variants"
-    assert records["MiniB2N seed 1"]["metrics"] != other["MiniB2N seed 1"]["metrics"]
+    assert records["MiniB2NSketch seed 1"]["metrics"] != other["MiniB2NSketch seed 1"]["metrics"]
     assert zero.table(other).rows[0][-1].mean == other["MiniB2NSketch seed 1"]["metrics"]["accuracy"]
 
 

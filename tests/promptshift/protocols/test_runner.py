@@ -174,6 +174,7 @@ def test_cores_and_gpus_are_shared_out(tmp_path, fake, monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_ends_its_children_and_gives_the_locks_back(tmp_path, fake, number):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started ignoring it
     fake({"/": {"sleep": 60}})
     jobs = make_jobs(tmp_path, "a", "b", "c")
     runner = Runner(jobs, slots=2, command=FAKE_TRAIN)
