@@ -18,7 +18,5 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def mini_root(tmp_path_factory):
     """A data root in which the mini world is rendered once for the whole session, 12 images per class and domain."""
-    from promptshift.mini import MINI_DG, render_world
-    root = tmp_path_factory.mktemp("data")
-    render_world(MINI_DG, root / "mini_dg", per_class=12, seed=0)
-    return root
+    from mini_runs import small_mini_world
+    return small_mini_world(tmp_path_factory.mktemp("data"), per_class=12)

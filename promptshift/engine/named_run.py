@@ -10,6 +10,7 @@ from dassl.engine import TRAINER_REGISTRY, TrainerBase
 from dassl.utils import load_checkpoint
 from dassl.utils.errors import UserError
 from promptshift.engine.config import flatten
+from promptshift.engine.settings import read_settings
 
 # what must agree with the run that would be made if none were named
 SAME_DATA = ("DATASET.NAME", "DATASET.SOURCE_DOMAINS", "DATASET.SUBSAMPLE_CLASSES", "DATASET.NUM_SHOTS", "SEED",
@@ -24,7 +25,7 @@ def run_options(folder: str | Path, key: str) -> dict | None:
         key: the key that names it, for the error message.
 
     Raises:
-        UserError: there is nothing.
+        UserError: there is nothing, or no configuration of this project.
     """
     folder = Path(folder).expanduser()
     if not folder.exists():
@@ -32,8 +33,7 @@ def run_options(folder: str | Path, key: str) -> dict | None:
     path = folder / "config.yaml"
     if not path.is_file():
         return None
-    with open(path, encoding="utf-8") as file:
-        return flatten(CN.load_cfg(file))
+    return flatten(read_settings(path))
 
 
 def check_run(folder: str | Path, key: str, expected: CN, same: Iterable[str] = SAME_DATA) -> None:

@@ -12,6 +12,7 @@ from dassl.utils import read_json
 from dassl.utils.errors import UserError
 from promptshift.engine.config import concerns, extend_cfg, flatten
 from promptshift.engine.run import CLASSES_FILE, deployed_epoch
+from promptshift.engine.settings import read_settings
 from promptshift.paths import load_plugins
 from promptshift.results.collect import inspect
 
@@ -42,11 +43,7 @@ def load_run(folder: str | Path) -> TrainerX:
 
 def _configuration(path: Path) -> CN:
     """A run's configuration; blocks of other trainers are left out, for they may have changed since."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            written = CN.load_cfg(file)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); a run's folder is needed as a whole") from None
+    written = read_settings(path)
     cfg = get_cfg_default()
     extend_cfg(cfg)
     pairs = [word for key, value in flatten(written).items() if concerns(key, written) for word in (key, value)]

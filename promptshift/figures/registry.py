@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Callable
 
-from dassl.utils.errors import UserError, suggest
+from promptshift.discovery import import_modules, look_up
 from promptshift.figures.bench import Bench
 from promptshift.figures.outcome import Outcome
 
@@ -48,9 +46,7 @@ def study(name: str, about: str) -> Callable[[Callable[[Bench], list[Outcome]]],
 
 def studies() -> dict[str, Study]:
     """Returns every study by name, after importing all modules of `studies/`."""
-    package = importlib.import_module(f"{__package__}.studies")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    import_modules(f"{__package__}.studies")
     return dict(sorted(_STUDIES.items()))
 
 
@@ -60,7 +56,4 @@ def get_study(name: str) -> Study:
     Raises:
         UserError: there is none; the line lists those that exist.
     """
-    known = studies()
-    if name not in known:
-        raise UserError(f"unknown figure {name!r}, allowed: {', '.join(known)}{suggest(name, list(known))}")
-    return known[name]
+    return look_up("figure", name, studies())

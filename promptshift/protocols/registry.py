@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dassl.utils.errors import UserError, suggest
+from dassl.utils.errors import UserError
+from promptshift.discovery import import_modules, look_up
 from promptshift.protocols.jobs import Job
 from promptshift.protocols.request import Request
 from promptshift.results.record import Record
@@ -70,10 +69,7 @@ def register(name: str, takes: Sequence[str] = ()) -> Callable[[Protocol], Proto
 
 def protocols() -> dict[str, Protocol]:
     """Returns every protocol by name, after importing all modules of this folder."""
-    package = importlib.import_module(__package__)
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name != "__main__":
-            importlib.import_module(f"{__package__}.{module.name}")
+    import_modules(__package__)
     return dict(sorted(_PROTOCOLS.items()))
 
 
@@ -83,7 +79,4 @@ def get_protocol(name: str) -> Protocol:
     Raises:
         UserError: there is none; the line lists those that exist.
     """
-    known = protocols()
-    if name not in known:
-        raise UserError(f"unknown protocol {name!r}, allowed: {', '.join(known)}{suggest(name, list(known))}")
-    return known[name]
+    return look_up("protocol", name, protocols())

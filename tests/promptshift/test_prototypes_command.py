@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from mini_runs import arguments
+from mini_runs import arguments, small_mini_world
 
 from promptshift.engine.run import main as train
 from promptshift.modeling.prototypes import load_prototypes
@@ -13,10 +13,7 @@ from promptshift.prototypes import main
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """A mini world of 3 images per class and domain."""
-    from promptshift.mini import MINI_DG, render_world
-    folder = tmp_path_factory.mktemp("data")
-    render_world(MINI_DG, folder / "mini_dg", per_class=3, seed=0)
-    return folder
+    return small_mini_world(tmp_path_factory.mktemp("data"), per_class=3)
 
 
 @pytest.fixture(scope="module")

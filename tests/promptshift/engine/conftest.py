@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from mini_runs import arguments
+from mini_runs import arguments, small_mini_world
 
 from promptshift.engine.run import main
 
@@ -25,10 +25,7 @@ def train(mini_root, tmp_path):
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory):
     """A data root with 2 images per class and domain: 40 images a domain."""
-    from promptshift.mini import MINI_DG, render_world
-    root = tmp_path_factory.mktemp("small")
-    render_world(MINI_DG, root / "mini_dg", per_class=2, seed=0)
-    return root
+    return small_mini_world(tmp_path_factory.mktemp("small"), per_class=2)
 
 
 @pytest.fixture(scope="session")

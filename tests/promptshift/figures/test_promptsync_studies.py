@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mini_runs import small_mini_world
 
 from dassl.utils.errors import UserError
 from promptshift.figures.bench import Bench
@@ -189,9 +190,8 @@ def test_prototypes_that_come_closer_are_said_to():
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """A data root with 2 images per class and domain, and one output root, so that prompts are learnt once."""
-    from promptshift.mini import MINI_DG, render_world
     root = tmp_path_factory.mktemp("studies")
-    render_world(MINI_DG, root / "data" / "mini_dg", per_class=2, seed=0)
+    small_mini_world(root / "data", per_class=2)
     return root
 
 
