@@ -15,7 +15,7 @@ from dassl.utils.errors import UserError
 from dassl.utils.logger import Logger
 from dassl.utils.torchtools import BEST, find_checkpoints
 from promptshift.engine.config import build_cfg, config_hash
-from promptshift.results import papers
+from promptshift.engine.published import expected_accuracy, published_lines
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 
 CLASSES_FILE = "classes.json"  # class names in label order: with it a run predicts without the images it learnt from
@@ -75,6 +75,8 @@ def run(cfg: CN, eval_only: bool = False, model_dir: str = "", load_epoch: int |
         trainer.train()
     record = _record(cfg, trainer, started, time.perf_counter() - clock)
     write_result(cfg.OUTPUT_DIR, record)
+    for line in published_lines(cfg, record["metrics"]["accuracy"]):
+        print(line)
     return record
 
 
@@ -146,25 +148,6 @@ def _selection(cfg: CN, trainer) -> str:
     """The rule that chose the weights; `best_val` on a dataset whose val images are its test images is an oracle."""
     leaks = cfg.TEST.FINAL_MODEL == "best_val" and getattr(trainer.dm.dataset, "val_is_test", False)
     return "oracle" if leaks else cfg.TEST.FINAL_MODEL
-
-
-def expected_accuracy(cfg: CN) -> float | None:
-    """The accuracy (percent) that a paper prints for this cell, None where none is printed."""
-    from datasets._image_facts import find_facts
-    try:
-        dataset = find_facts(cfg.DATASET.NAME).name
-    except UserError:  # a dataset in no table
-        dataset = cfg.DATASET.NAME
-    table, columns = {
-        "single_source": (dataset, cfg.DATASET.SOURCE_DOMAINS),  # columns are the domains trained on
-        **dict.fromkeys(("cross_dataset", "xd", "imagenet_variants"), ("all", [dataset])),  # the datasets tested on
-        "base_to_new": (dataset, [cfg.DATASET.SUBSAMPLE_CLASSES.capitalize()]),
-        "few_shot": (dataset, [str(cfg.DATASET.NUM_SHOTS)]),
-    }.get(cfg.PROTOCOL, (dataset, cfg.DATASET.TARGET_DOMAINS))
-    rows = papers.find(trainer=_trainer_name(cfg), protocol=cfg.PROTOCOL, dataset=table,
-                       backbone=cfg.MODEL.BACKBONE.NAME)
-    values = [row.values.get(column) for row in rows for column in columns]
-    return values[0] if len(values) == 1 else None
 
 
 def _trainer_name(cfg: CN) -> str:

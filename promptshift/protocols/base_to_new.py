@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from promptshift.engine.published import method_name
 from promptshift.protocols.jobs import Job
 from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import Request, refuse_keys
@@ -135,7 +136,8 @@ def _label(parts: Sequence[Request], dataset: str, label: str) -> str:
 
 
 def _published(request: Request, dataset: str) -> list[papers.PaperRow]:
-    return papers.find(trainer=request.trainer, protocol=request.protocol, dataset=dataset, backbone=request.backbone)
+    return papers.find(trainer=method_name(request.cfg), protocol=request.protocol, dataset=dataset,
+                       backbone=request.backbone)
 
 
 def _paper_row(row: papers.PaperRow) -> tuple[Cell, ...]:

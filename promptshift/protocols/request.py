@@ -101,10 +101,9 @@ class Request:
     @property
     def method(self) -> str:
         """The trainer's name, after it that of the method it builds on where its own block has a key BACKBONE."""
-        from dassl.engine import TRAINER_REGISTRY
+        from promptshift.engine.published import method_name
 
-        block = self.cfg.TRAINER.get(getattr(TRAINER_REGISTRY.get(self.trainer), "BLOCK", ""), {})
-        return "_".join(filter(None, (self.trainer, block.get("BACKBONE", ""))))
+        return method_name(self.cfg, self.trainer)
 
     @property
     def backbone(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from promptshift.engine.published import method_name
 from promptshift.protocols.jobs import Job
 from promptshift.protocols.request import Request
 from promptshift.results import papers
@@ -39,7 +40,7 @@ def seed_table(
         ours.append(_average_cell([job for job in jobs if job.cell[1] not in left_out], records))
         columns.append(AVERAGE)
     published = papers.find(
-        trainer=request.trainer, protocol=request.protocol, dataset=paper_dataset or request.dataset,
+        trainer=method_name(request.cfg), protocol=request.protocol, dataset=paper_dataset or request.dataset,
         backbone=request.backbone,
     )  # fmt: skip
     label = f"{request.trainer} (this checkout)"

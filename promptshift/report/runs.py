@@ -11,6 +11,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.utils.errors import UserError
 from promptshift.engine.config import config_hash
+from promptshift.engine.published import method_name
 from promptshift.engine.settings import read_settings
 from promptshift.paths import load_plugins
 from promptshift.protocols.jobs import is_locked
@@ -30,7 +31,8 @@ class Run:
     Attributes:
         folder: where it wrote.
         place: the folder as people name it: from the root that was looked at.
-        trainer, protocol, dataset, backbone, classes, split, selection: as in `Record`.
+        trainer: registered name, with the method it builds on behind it (DPC_CoOp) where the configuration is known.
+        protocol, dataset, backbone, classes, split, selection: as in `Record`.
         sources, targets: domains trained on and tested on.
         shots, seed: as in `Record`.
         accuracy: percent.
@@ -127,7 +129,8 @@ def _take_record(found: Found, place: str, gathered: Gathered) -> None:
         gathered.problems.append(Problem("stale", place, text))
         return
     gathered.runs.append(Run(
-        found.folder, place, record["trainer"], _SAME_TABLE.get(record["protocol"], record["protocol"]),
+        found.folder, place, record["trainer"] if cfg is None else method_name(cfg),
+        _SAME_TABLE.get(record["protocol"], record["protocol"]),
         record["dataset"], record["backbone"], tuple(record["source_domains"]), tuple(record["target_domains"]),
         record["classes"], record["shots"],
         record["split"], record["selection"], record["seed"], record["metrics"]["accuracy"], record["finished"],

@@ -6,6 +6,7 @@ One file per paper:
     arxiv: "2404.19286"
     title: ...
     trainers:                           row name -> names of the registered trainers it stands for
+                                        (of DPC on CoOp: DPC_CoOp)
       SPG: [SPG, SPG_CGAN]
     facts:                              claims that are no table row: [what, value, where]
       - [gain of ..., "+0.65", abstract]
@@ -50,7 +51,7 @@ class PaperRow:
         values: column name to percent, None where nothing is published.
         std: column name to the printed spread, None where none is printed.
         source: who prints it and where, e.g. "SPG (arXiv 2404.19286), Table 7".
-        trainers: registered trainers that the row stands for; empty for rows that are no trainer.
+        trainers: methods that the row stands for; empty for rows that are no trainer.
         protocol, dataset, backbone, ablation: as in the file; `ablation` is "" for main results.
         note: the table's note, "" without one.
     """
@@ -90,7 +91,8 @@ def find(
     """Returns the published rows that match every given filter, in the order of files and tables.
 
     Args:
-        trainer: registered trainer name; any when None, as for the other filters.
+        trainer: registered trainer name, with the method it builds on behind it (DPC_CoOp); any when None, as for
+            the other filters.
         protocol: protocol name.
         dataset: DATASET.NAME, "all" for tables whose columns are datasets, "average" for means of CoOp's eleven.
         backbone: OpenAI's spelling.

@@ -12,7 +12,9 @@ from mini_runs import arguments
 
 from dassl.engine import build_trainer
 from promptshift.engine.config import build_cfg, config_hash
-from promptshift.engine.run import expected_accuracy, main
+from promptshift.engine.published import expected_accuracy
+from promptshift.engine.run import main
+from promptshift.results.papers import PaperRow
 
 
 def scores(record):
@@ -153,6 +155,23 @@ def test_a_released_checkpoint_with_token_buffers_loads(train, tmp_path, mini_ro
     argv[at:at] = ["--eval-only", "--model-dir", str(tmp_path / "released"), "--load-epoch", "50"]
     assert main(argv) == 0
     assert json.loads((tmp_path / "eval" / "result.json").read_text())["metrics"] == trained["metrics"]
+
+
+def test_a_run_ends_with_every_number_that_a_paper_prints_for_it(train, tmp_path, monkeypatch):
+    def find(**filters):
+        assert filters == dict(trainer="ZeroshotCLIP", protocol="multi_source", dataset="MiniDG", backbone="mini")
+        rest = (("ZeroshotCLIP",), "multi_source", "MiniDG", "mini", "", "")
+        return [PaperRow("CLIP", {"sketch": 50.0, "photo": 90.0}, {"sketch": 0.5}, "A (arXiv 1), Table 1", *rest),
+                PaperRow("CLIP*", {"sketch": 51.25}, {}, "B (arXiv 2), Table 2", *rest),
+                PaperRow("CLIP", {"sketch": None}, {}, "C (arXiv 3), Table 3", *rest)]
+
+    monkeypatch.setattr("promptshift.results.papers.find", find)
+    record = train("ZeroshotCLIP", "PROTOCOL", "multi_source")
+    reached = record["metrics"]["accuracy"]
+    assert (tmp_path / "run" / "log.txt").read_text().splitlines()[-2:] == [
+        f"* published for CLIP, sketch: 50 ± 0.5 % (A (arXiv 1), Table 1); this run less that: {reached - 50:+.2f}",
+        f"* published for CLIP*, sketch: 51.25 % (B (arXiv 2), Table 2); this run less that: {reached - 51.25:+.2f}"]
+    assert record["expected"] is None  # the papers disagree
 
 
 def test_the_published_number_of_a_cell_is_recorded():

@@ -6,7 +6,7 @@ from result_records import make_record
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.engine.run import expected_accuracy
+from promptshift.engine.published import expected_accuracy
 from promptshift.paths import load_plugins
 from promptshift.protocols.__main__ import main
 from promptshift.protocols.request import ALL_DATASETS

@@ -5,7 +5,7 @@ from protocol_plans import configuration, plan_of, records_of
 
 from dassl.utils.errors import UserError
 from promptshift.engine.config import build_cfg
-from promptshift.engine.run import expected_accuracy
+from promptshift.engine.published import expected_accuracy
 
 PACS = ["art_painting", "cartoon", "photo", "sketch"]
 DOMAINNET = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]

@@ -141,6 +141,7 @@ def test_dpcs_own_baselines_are_kept_apart():
     assert coop.values["New"] == 54.74 and coop.source == "PromptKD (arXiv 2403.02781), Table 1"
     ours = papers.find(trainer="StackSPLE_CoOp", protocol="base_to_new", dataset="EuroSAT")
     assert [(row.method, row.values["New"]) for row in ours] == [("CoOp+DPC", 51.62)]
+    assert [row.method for row in papers.find(trainer="DPC_MaPLe", dataset="EuroSAT")] == ["MaPLe+DPC"]
     (own,) = [row for row in papers.find(dataset="EuroSAT") if row.method == "CoOp (DPC's run)"]
     assert own.values["New"] == 51.62 and own.source.startswith("DPC (arXiv 2503.13443)") and own.trainers == ()
 
@@ -154,14 +155,14 @@ def test_misprints_are_resolved():
 
 def test_a_run_is_told_the_published_number_of_its_cell():
     from promptshift.engine.config import build_cfg
-    from promptshift.engine.run import expected_accuracy
+    from promptshift.engine.published import expected_accuracy
 
     argv = ["--trainer", "MaPLe", "--backbone", "ViT-B/16", "PROTOCOL", "base_to_new", "DATASET.NAME",
             "DescribableTextures", "DATASET.SUBSAMPLE_CLASSES"]  # fmt: skip
     assert [expected_accuracy(build_cfg([*argv, half])[0]) for half in ("base", "new")] == [80.36, 59.18]
 
 
-@pytest.mark.parametrize("name", ["CoOp", "CoCoOp", "MaPLe", "PromptSRC", "PromptKD", "KgCoOp", "DPC", "TPT",
+@pytest.mark.parametrize("name", ["CoOp", "CoCoOp", "MaPLe", "PromptSRC", "PromptKD", "KgCoOp", "DPC_MaPLe", "TPT",
                                   "PromptAlign"])  # fmt: skip
 def test_every_ported_paper_has_numbers_that_its_trainer_finds(name):
     assert papers.find(trainer=name, backbone="ViT-B/16")
