@@ -7,14 +7,14 @@ from yacs.config import CfgNode as CN
 
 
 def trainer_on_golden_clip(cls, kind="vit", classnames=recipe.CLASSNAMES, **options):
-    """A trainer of class `cls` as build_model would leave it, on the golden CLIP of `kind`."""
+    """A trainer of class `cls` as build_model would leave it, on the golden CLIP of `kind`, fp32 unless PREC says."""
     trainer = object.__new__(cls)
     defaults = CN(cls.DEFAULTS).clone()
     defaults.merge_from_list([x for pair in options.items() for x in pair])
     trainer.cfg = CN({"TRAINER": {cls.BLOCK: defaults}, "MODEL": {"TEXT_CHUNK": 16384},
                       "DATASET": {"NAME": "PACS"}, "SEED": 1})
-    trainer.options, trainer.device, trainer.precision = defaults, torch.device("cpu"), "fp32"
-    trainer.clip = recipe.clip(kind)
+    trainer.options, trainer.device, trainer.precision = defaults, torch.device("cpu"), options.get("PREC", "fp32")
+    trainer.clip = recipe.clip(kind, trainer.precision)
     trainer.max_epoch = 1
     trainer.modules = trainer.build_prompts(trainer.clip, list(classnames))
     return trainer

@@ -72,7 +72,8 @@ def _skeleton(kind):
     vision = CLIPVisionCfg(layers=s["vision_layers"], width=s["vision_width"], image_size=s["image_size"],
                            patch_size=s["patch_size"] or 16)
     text = CLIPTextCfg(width=s["text_width"], heads=s["text_heads"], layers=s["text_layers"])
-    return CLIP(s["embed_dim"], vision, text, quick_gelu=True).state_dict()
+    with torch.random.fork_rng():  # kept between calls, so the first one must not draw what a later one does not
+        return CLIP(s["embed_dim"], vision, text, quick_gelu=True).state_dict()
 
 
 @lru_cache
@@ -81,7 +82,8 @@ def clip(kind="vit", precision="fp32"):
     from promptshift.modeling.clip import _build
     from promptshift.modeling.weights import architecture
     state = state_dict(kind)
-    return _build(state, architecture(state), f"golden-{kind}", precision, "cpu")
+    with torch.random.fork_rng():  # as above
+        return _build(state, architecture(state), f"golden-{kind}", precision, "cpu")
 
 
 def images(tag=1001, batch=4, res=32):

@@ -129,7 +129,7 @@ class PromptAlign(TestTimeTrainer):
 
     def see(self, views):
         features = self.in_chunks(self.image_features, views)
-        logits = self.clip.logit_scale * features @ self.class_features().float().T
+        logits = self.logits(features, self.class_features())
         start = {name: value.detach().float().expand(len(views), *value.shape)
                  for name, value in self.prompt_learner.named_parameters()}
         return Seen(views, features, logits, start)
@@ -142,10 +142,6 @@ class PromptAlign(TestTimeTrainer):
         features, tokens = self.tower.encode_with_tokens(views.flatten(0, 1), vision, deep)
         return (F.normalize(features.float(), dim=-1).unflatten(0, (-1, n)),
                 [layer.unflatten(0, (-1, n)) for layer in tokens])
-
-    def logits(self, features, classes):
-        """Image features (N, n, E), class features (N, K, E) -> (N, n, K)."""
-        return self.clip.logit_scale * features @ classes.float().mT
 
     def adaptation_loss(self, values, seen):
         o, prompts = self.options, self.prompt_learner.prompts(values)

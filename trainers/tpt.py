@@ -70,10 +70,6 @@ class TPT(TestTimeTrainer):
             return features(ctx[:1]).float().expand(len(ctx), -1, -1)
         return features(ctx).float()
 
-    def logits(self, features, classes):
-        """Image features (N, V, E), class features (N, K, E) -> (N, V, K)."""
-        return self.clip.logit_scale * features @ classes.mT
-
     def see(self, views):
         features = self.in_chunks(self.encode_images, views)
         ctx = self.start_ctx(features[:, 0])

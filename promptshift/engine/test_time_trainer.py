@@ -128,6 +128,14 @@ class TestTimeTrainer(StartsFromRun):
         """Logits (N, K) of the clean views under values (N, ...)."""
         raise NotImplementedError
 
+    def logits(self, features: Tensor, classes: Tensor) -> Tensor:
+        """Image features (N, n, E), class features (N, K, E) or (K, E), all L2-normalised -> (N, n, K).
+
+        In float32 under autocast, too: rounded logits turn the sign of many small gradients.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return self.clip.logit_scale * features.float() @ classes.float().mT
+
     def in_chunks(self, run: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Images (N, V, 3, S, S) -> `run` of all of them, (N, V, ...), no more at once than the bound on tokens."""
         per = max(1, self.cfg.MODEL.TEXT_CHUNK // 256)  # of ViT-B/16 and its like, which have about 200 tokens

@@ -75,10 +75,9 @@ class Bench:
         request = self.request(trainer, *options)
         return [_placed(job, request.folder / _safe(variant), usual.folder) for job in make_plan(request).jobs]
 
-    def base_to_new(self, trainer: str) -> Runs:
-        """Returns the tests of the base-to-new protocol by ("Base" or "New", seed), run where missing."""
-        request = self.request(trainer, protocol="base_to_new")
-        return self.run(get_protocol("base_to_new")(request).jobs)
+    def of_protocol(self, protocol: str, trainer: str) -> Runs:
+        """Returns the runs of a protocol by (column of its table, seed), run where missing."""
+        return self.run(get_protocol(protocol)(self.request(trainer, protocol=protocol)).jobs)
 
     def run(self, jobs: Sequence[Job]) -> Runs:
         """Runs what is not finished; returns every job by (column, seed).

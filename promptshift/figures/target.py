@@ -223,8 +223,8 @@ def whole(name: str, default: int, least: int = 0) -> int:
 
 def over_images(first: str, a: Tensor, second: str, b: Tensor, what: str = "images") -> str:
     """Returns how `first` differs from `second` in a number of each image, (N,) each, in words with its interval."""
-    text = compared(first, by_row(a), second, by_row(b))
-    return text.replace("pairs of domain and seed", what).replace("these runs", f"these {what}")
+    text = compared(first, by_row(a), second, by_row(b), (what, what))
+    return text.replace("these runs", f"these {what}")
 
 
 def by_row(values: Tensor) -> Mapping[int, float]:

@@ -6,18 +6,25 @@ from collections.abc import Hashable, Mapping
 
 from promptshift.results.significance import compare
 
+# what runs are paired over: one, several
+PAIRS = ("pair of domain and seed", "pairs of domain and seed")
+SEEDS = ("seed", "seeds")
+DOMAINS = ("held-out domain", "held-out domains")
 
-def compared(first: str, a: Mapping[Hashable, float], second: str, b: Mapping[Hashable, float]) -> str:
+
+def compared(first: str, a: Mapping[Hashable, float], second: str, b: Mapping[Hashable, float],
+             unit: tuple[str, str] = PAIRS) -> str:  # fmt: skip
     """Returns how `first` differs from `second` over the pairs that both have, and whether the runs can tell.
 
     Args:
         first, second: names.
         a, b: accuracy in percent by pair, e.g. by (domain, seed).
+        unit: what a pair is, for one and for several.
     """
     paired = compare(a, b)
     if paired is None:
         return f"{first} and {second} have no pair in common."
-    start = f"{first} against {second}: {paired.difference:+.2f} points over {paired.n} pairs of domain and seed"
+    start = f"{first} against {second}: {paired.difference:+.2f} points over {paired.n} {unit[paired.n > 1]}"
     if paired.low is None:
         equal = "the same in every pair" if paired.n > 1 else "one pair has no uncertainty to state"
         return f"{start} ({equal})."

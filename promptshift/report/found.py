@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dassl.utils.errors import UserError
 from promptshift.figures.outcome import FOLDER, Outcome, read_outcome
+from promptshift.figures.studies.few_shot import few_shot_panel
 from promptshift.report.rows import Row
 from promptshift.report.runs import Gathered, Problem
 from promptshift.report.tables import Section
@@ -50,13 +51,8 @@ def _from_section(section: Section) -> list[Outcome]:
 
 def _shots(section: Section) -> Outcome:
     """Returns accuracy against the number of training images per class."""
-    series = []
-    for row in section.rows:
-        cells = {column: cell for column in section.columns if (cell := row.cell(column))}
-        series.append({"label": row.label, "x": [int(column) for column in cells],
-                       "y": [cell.mean for cell in cells.values()],
-                       "spread": [cell.std or 0 for cell in cells.values()]})
-    panel = {"xlabel": "training images per class", "ylabel": "accuracy (%)", "series": series}
+    panel = few_shot_panel({row.label: {int(column): cell for column in section.columns if (cell := row.cell(column))}
+                            for row in section.rows})
     return Outcome(
         f"{section.name}-curves", f"Few-shot curves: {section.dataset}, {section.backbone}",
         "Test accuracy against the number of training images per class; bands: standard deviation over seeds.",

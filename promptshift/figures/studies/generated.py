@@ -13,7 +13,7 @@ from promptshift.figures.maps import MOST, planar_map
 from promptshift.figures.outcome import Outcome
 from promptshift.figures.registry import study
 from promptshift.figures.reopen import in_batches, reopen, split_features, test_features
-from promptshift.figures.words import compared
+from promptshift.figures.words import DOMAINS, compared
 from promptshift.protocols.request import is_mini_world
 from promptshift.results.diagnostics import distance_ratio, last_epochs_std
 from promptshift.results.statistics import mean, population_std
@@ -159,8 +159,7 @@ def variability_outcome(name: str, measured: dict[str, dict[str, dict[str, float
                  for trainer, by_domain in measured.items())  # fmt: skip
     per_domain = {trainer: {(domain, 0): values["distance"] for domain, values in by_domain.items()}
                   for trainer, by_domain in measured.items()}
-    text = compared("DPSPG", per_domain["DPSPG"], "SPG", per_domain["SPG"]).replace("pairs of domain and seed",
-                                                                                   "held-out domains")
+    text = compared("DPSPG", per_domain["DPSPG"], "SPG", per_domain["SPG"], DOMAINS)
     return Outcome(
         f"variability-{name}", f"Prompts of the same image from different seeds ({name})",
         "Distances in percent of the mean length of a prompt; mean ± standard deviation over held-out domains.",

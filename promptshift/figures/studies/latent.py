@@ -34,7 +34,7 @@ def number_outcome(name: str, records: dict[int, dict[tuple[str, int], dict]]) -
     purity = {n: {key: r["diagnostics"]["latent_domains"]["purity"] for key, r in own.items()}
               for n, own in records.items()}  # fmt: skip
     gaps = {n: {key: oracle[n][key] - accuracy[n][key] for key in own} for n, own in records.items()}
-    cells = {n: [_over_seeds(table[n]) for table in (accuracy, oracle, gaps, purity)] for n in records}
+    cells = {n: [over_seeds(table[n]) for table in (accuracy, oracle, gaps, purity)] for n in records}
     series = [{"label": label, "x": list(records), "y": [cells[n][i].mean for n in records],
                "spread": [cells[n][i].std or 0 for n in records]}
               for i, label in enumerate(("fusion (LDPF)", "oracle selection U_sel"))]
@@ -58,7 +58,7 @@ def number_outcome(name: str, records: dict[int, dict[tuple[str, int], dict]]) -
     )  # fmt: skip
 
 
-def _over_seeds(values: dict[tuple[str, int], float]) -> Measured:
+def over_seeds(values: dict[tuple[str, int], float]) -> Measured:
     """Returns mean and spread over seeds of the mean over domains."""
     seeds = sorted({seed for _, seed in values})
     return Measured.of([mean([value for (_, own), value in values.items() if own == seed]) for seed in seeds])
@@ -165,7 +165,7 @@ def _link(paths: list[Path], folder: Path) -> None:
 
 def correlation_outcome(name: str, accuracy: dict[str, dict[str, dict[tuple[str, int], float]]]) -> Outcome:
     """Returns the comparison from accuracies by set ("as it is", "correlated"), by "with" or "without", by pair."""
-    rows = tuple((which, _over_seeds(own["with"]), _over_seeds(own["without"])) for which, own in accuracy.items())
+    rows = tuple((which, over_seeds(own["with"]), over_seeds(own["without"])) for which, own in accuracy.items())
     texts = [f"Images {which}: " + compared("with the adversarial loss", own["with"], "without it", own["without"])
              for which, own in accuracy.items()]
     return Outcome(

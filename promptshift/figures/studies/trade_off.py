@@ -10,7 +10,7 @@ from promptshift.figures.bench import Bench, place_of
 from promptshift.figures.outcome import Outcome
 from promptshift.figures.registry import study
 from promptshift.figures.reopen import reopen
-from promptshift.figures.words import compared
+from promptshift.figures.words import SEEDS, compared
 from promptshift.results.statistics import harmonic_mean, population_std
 from promptshift.results.tables import Measured, Table
 
@@ -22,7 +22,7 @@ Sweep = dict[str, dict[float, dict[tuple[str, int], float]]]  # half -> weight -
 @study("trade_off", "DPC on base and new classes against the weight of its parallel prompt (w_b and w_n)")
 def trade_off(bench: Bench) -> list[Outcome]:
     """Tests the weights of one training with every weight of the parallel prompt, on either half of the classes."""
-    runs = bench.base_to_new("DPC")
+    runs = bench.of_protocol("base_to_new", "DPC")
     name, dataset = place_of(runs), next(iter(runs.values())).record["dataset"]
     sweep: Sweep = {half: {weight: {} for weight in WEIGHTS} for half in KEYS}
     for (half, seed), done in runs.items():
@@ -55,9 +55,9 @@ def trade_off_outcome(name: str, sweep: Sweep) -> Outcome:
     verdict = (f"Decoupled (new classes at weight 0), H is highest at w_b = {best:g}: {apart[best].mean:.2f} against "
                f"{apart[0.0].mean:.2f} of the tuned prompt alone; with one weight for both halves the best is "
                f"{max(cell.mean for cell in joint.values()):.2f}. On base classes, "
-               + compared("w_b = 0.2", sweep["Base"][0.2], "the tuned prompt", sweep["Base"][0.0])
-               + " On new classes, " + compared("w_n = 0.2", sweep["New"][0.2], "the tuned prompt", sweep["New"][0.0])
-               ).replace("pairs of domain and seed", "seeds")
+               + compared("w_b = 0.2", sweep["Base"][0.2], "the tuned prompt", sweep["Base"][0.0], SEEDS)
+               + " On new classes, "
+               + compared("w_n = 0.2", sweep["New"][0.2], "the tuned prompt", sweep["New"][0.0], SEEDS))
     return Outcome(
         f"trade_off-{name}", f"DPC: base and new classes against the weight of the parallel prompt ({name})",
         "Weight w of the parallel prompt in the mixture that is tested; training does not see it. Left and middle: "

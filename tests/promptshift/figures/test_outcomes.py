@@ -12,9 +12,11 @@ from promptshift.figures.maps import MOST, chosen_rows, planar_map
 from promptshift.figures.outcome import Outcome, read_outcome
 from promptshift.figures.registry import get_study, studies
 from promptshift.figures.studies.dual_path import ALPHAS, Scores, alpha_outcome, class_points, constraint_outcome
+from promptshift.figures.studies.few_shot import few_shot_outcome
 from promptshift.figures.studies.generated import seed_spread, stability_outcome, variability_outcome
+from promptshift.figures.studies.granularity import Grain, agreement, granularity_outcome
 from promptshift.figures.studies.inspection import worst
-from promptshift.figures.studies.latent import correlation_outcome, number_outcome
+from promptshift.figures.studies.latent import NUMBERS, correlation_outcome, number_outcome
 from promptshift.figures.studies.trade_off import WEIGHTS, trade_off_outcome
 from promptshift.figures.words import compared, correlated
 from promptshift.results.tables import Measured, Table
@@ -110,6 +112,42 @@ def test_the_oracle_gap_is_oracle_less_accuracy():
     outcome = number_outcome("x", records)
     assert [row[3].mean for row in outcome.table.rows] == [3.0, 4.0, 5.0, 6.0, 7.0]
     assert "N_S = 3: 4.00 points" in outcome.verdict and "‡" in outcome.table.header[2]
+
+
+def test_finer_latent_domains_split_the_annotated_ones_and_coarser_ones_merge_them():
+    domains, labels = torch.arange(3).repeat_interleave(8), torch.arange(4).repeat(6)
+    halves = torch.arange(24) % 8 // 4
+    finer, same, coarser = (agreement(50.0, domains, labels, clusters)
+                            for clusters in (2 * domains + halves, (domains + 1) % 3, domains.clamp(max=1)))
+    assert (same.homogeneity, same.completeness, same.by_class) == (1.0, 1.0, pytest.approx(0, abs=1e-9))
+    assert (finer.homogeneity, finer.completeness) == pytest.approx((1, np.log(3) / np.log(6)))
+    assert coarser.completeness == pytest.approx(1) and coarser.homogeneity == pytest.approx(
+        (np.log(3) - 2 / 3 * np.log(2)) / np.log(3))
+    assert agreement(50.0, domains, labels, labels).by_class == pytest.approx(1.0)
+
+
+def test_granularity_is_compared_with_the_annotated_domains():
+    manual = {("a", 1): 60.0, ("a", 2): 62.0}
+    grains = {n: {key: Grain(value + n - 2, n / 6, 2 / n, 0.1) for key, value in manual.items()} for n in NUMBERS}
+    outcome = granularity_outcome("x", 3, manual, grains)
+    assert [row[2] for row in outcome.table.rows] == ["", "+0.00", "+1.00", "+2.00", "+3.00", "+4.00"]
+    assert outcome.table.rows[2][1].mean == 62.0 and outcome.table.rows[2][1].std == 1.0
+    assert "N_S = 3 against the annotated domains: +1.00 points" in outcome.verdict
+    assert "N_S = 6 against the annotated domains: +4.00 points" in outcome.verdict
+    assert "homogeneity goes from 0.33 to 1.00" in outcome.verdict
+
+
+def test_few_shot_curves_say_from_where_on_coop_wins():
+    accuracy = {"ZeroshotCLIP": {0: {1: 70.0, 2: 70.0}},
+                "LinearProbe": {k: {1: 60.0 + k, 2: 62.0 + k} for k in (1, 16)},
+                "CoOp": {1: {1: 69.0, 2: 73.0}, 16: {1: 80.0, 2: 81.0}}}
+    outcome = few_shot_outcome("x", accuracy)
+    assert "above zero-shot CLIP (70.00 %) with every seed at 16 images" in outcome.verdict
+    assert "CoOp with 16 against zero-shot CLIP: +10.50 points over 2 seeds" in outcome.verdict
+    assert "against the linear probe with 16: +3.50 points" in outcome.verdict
+    assert outcome.table.header == ("accuracy (%)", "0", "1", "16")
+    assert outcome.table.rows[0][1:] == (Measured(70.0, 0.0), None, None)
+    assert [series["x"] for series in outcome.panels[0]["series"]] == [[0], [1, 16], [1, 16]] and outcome.draw()
 
 
 def test_correlated_images_are_compared_within_each_set():
