@@ -23,7 +23,7 @@ def outcomes_of(gathered: Gathered, sections: Sequence[Section]) -> list[Outcome
                 outcomes.append(_drawn(path))
             except UserError as error:
                 text = str(error).replace(f"{path.parent}/", "")
-                gathered.problems.append(Problem("corrupt figure", f"{root.name}/{FOLDER}", text))
+                gathered.problems.append(Problem("corrupt figure", f"{gathered.name_of(root)}/{FOLDER}", text))
     return outcomes
 
 

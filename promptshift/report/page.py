@@ -23,7 +23,7 @@ def summary_lines(gathered: Gathered) -> list[str]:
     runs = gathered.runs
     kinds = Counter(problem.kind for problem in gathered.problems)
     trainers, datasets = sorted({run.trainer for run in runs}, key=str.lower), sorted({run.dataset for run in runs})
-    lines = [f"Finished runs below {', '.join(root.name for root in gathered.roots)}: {len(runs)}. Trainers: "
+    lines = [f"Finished runs below {', '.join(map(gathered.name_of, gathered.roots))}: {len(runs)}. Trainers: "
              f"{', '.join(trainers)}. Datasets: {', '.join(datasets)}."]
     dirty = {run.record["git_hash"] for run in runs if run.record}
     if len(dirty) > 1:

@@ -82,6 +82,15 @@ class Gathered:
     problems: list[Problem]
     roots: tuple[Path, ...]
 
+    def name_of(self, root: Path) -> str:
+        """Returns a root's own name, its whole path where another one is called the same."""
+        return root.name if [other.name for other in self.roots].count(root.name) == 1 else str(root)
+
+    def place_of(self, folder: Path) -> str:
+        """Returns a folder's path from the root it was found in, which is named too."""
+        root = next(root for root in self.roots if folder.is_relative_to(root))
+        return Path(self.name_of(root), folder.relative_to(root)).as_posix()
+
 
 def gather(roots: Iterable[str | Path]) -> Gathered:
     """Reads every run below `roots`; runs of stages (prompt labels) are used by other runs and shown nowhere.
@@ -98,7 +107,7 @@ def gather(roots: Iterable[str | Path]) -> Gathered:
 
 def _take(found: Found, gathered: Gathered) -> None:
     """Adds one run folder to the runs or to the problems."""
-    folder, place = found.folder, _place(found.folder, gathered.roots)
+    folder, place = found.folder, gathered.place_of(found.folder)
     if "/previous-" in place:
         text = "a run of another configuration that was moved aside when this folder was used again"
         gathered.problems.append(Problem("superseded", place, text))
@@ -136,11 +145,6 @@ def _take_record(found: Found, place: str, gathered: Gathered) -> None:
         record["split"], record["selection"], record["seed"], record["metrics"]["accuracy"], record["finished"],
         record, cfg,
     ))  # fmt: skip
-
-
-def _place(folder: Path, roots: Iterable[Path]) -> str:
-    """Returns a folder's path from the root it was found in, which is named too."""
-    return next(Path(root.name, folder.relative_to(root)).as_posix() for root in roots if folder.is_relative_to(root))
 
 
 def _from_log(folder: Path, place: str, log: LogRun) -> Run:

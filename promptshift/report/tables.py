@@ -85,7 +85,8 @@ def _section(protocol: str, layout: Layout, name: tuple[str, str], runs: Sequenc
     for row in rows:
         ours = {column: row.cell(column) for column in columns}
         ours |= {AVERAGE: row.average(averaged), HARMONIC: row.harmonic()}
-        body.append((row.label, *(ours[name] or "missing" for name in header)))
+        body.append((row.label, *(ours[name] or (None if _asks_nothing(row, protocol, name) else "missing")
+                                  for name in header)))
         for paper in _published(row, protocol, layout, backbone):
             printed, *gap = _paper_rows(row, paper, header, ours)
             body += gap if (row.trainer, paper.source) in shown else [printed, *gap]
@@ -99,6 +100,11 @@ def _section(protocol: str, layout: Layout, name: tuple[str, str], runs: Sequenc
         Table(("accuracy (%)", *header), tuple(body), caption, tuple(notes)),
         _tests(rows, baseline, f"{caption}: paired differences"), tuple(rows), tuple(columns),
     )  # fmt: skip
+
+
+def _asks_nothing(row: Row, protocol: str, column: str) -> bool:
+    """Returns whether an empty cell lacks no run: a method has either no training images, column 0, or some."""
+    return protocol == "few_shot" and (column == "0") != ("0" in row.cells)
 
 
 def _file_name(*words: str) -> str:

@@ -11,11 +11,7 @@ from promptshift.engine.run import main as train_main
 from promptshift.engine.stand_alone import load_run
 from promptshift.predict import main, probabilities
 
-
-@pytest.fixture(autouse=True)
-def checkout_and_output(monkeypatch, tmp_path, request):
-    monkeypatch.chdir(request.config.rootpath)
-    monkeypatch.setenv("OUTPUT", str(tmp_path / "output"))
+pytestmark = pytest.mark.usefixtures("checkout_and_output")
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from promptshift.engine.run import main
 
 
 @pytest.fixture(autouse=True)
-def checkout_and_output(monkeypatch, tmp_path, request):
-    monkeypatch.chdir(request.config.rootpath)
-    monkeypatch.setenv("OUTPUT", str(tmp_path / "output"))
+def started_in_the_checkout(checkout_and_output):
+    """Runs name their configuration files from the root of the checkout."""
 
 
 @pytest.fixture

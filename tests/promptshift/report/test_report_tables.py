@@ -71,6 +71,36 @@ def test_a_second_run_of_the_same_is_not_averaged_in(tmp_path):
     assert any("sketch, seed 1 is there twice" in note and "again" in note for note in section.table.notes)
 
 
+def test_folders_of_the_same_name_are_told_apart(tmp_path):
+    for side in ("left", "right"):
+        write_run(tmp_path / side / "output" / "seed1", 90.0)
+    gathered = gather([tmp_path / "left" / "output", tmp_path / "right" / "output"])
+    assert {run.place for run in gathered.runs} == {str(run.folder) for run in gathered.runs}
+
+
+def test_zero_shot_lacks_no_run_with_training_images(tmp_path):
+    few = dict(protocol="few_shot", dataset="DescribableTextures", target="")
+    for shots in (1, 4):
+        write_run(tmp_path / f"coop{shots}", 60.0 + shots, shots=shots, options=["DATASET.NUM_SHOTS", shots], **few)
+    write_run(tmp_path / "probe4", 50.0, "LinearProbe", shots=4, options=["DATASET.NUM_SHOTS", 4], **few)
+    write_run(tmp_path / "zero", 44.0, "ZeroshotCLIP", shots=0, options=["DATASET.NUM_SHOTS", 0], **few)
+    _, rows, _ = table_of(tmp_path)
+    assert [rows["ZeroshotCLIP"][column] for column in "14"] == [None, None] and rows["ZeroshotCLIP"]["0"].mean == 44.0
+    assert rows["CoOp"]["0"] is None and rows["LinearProbe"]["1"] == "missing"
+
+
+def test_dpc_is_a_method_by_what_it_builds_on(tmp_path):
+    halves = dict(protocol="base_to_new", dataset="EuroSAT", target="", backbone="ViT-B/16")
+    for backbone in ("CoOp", "MaPLe"):
+        for half in ("base", "new"):
+            write_run(tmp_path / backbone / half, 70.0, "DPC", classes=half, **halves, options=[
+                "TRAINER.DPC.BACKBONE", backbone, "DATASET.SUBSAMPLE_CLASSES", half])
+    _, rows, _ = table_of(tmp_path)
+    assert {"DPC_CoOp", "DPC_MaPLe"} < set(rows) and not any(row.startswith("DPC_CoOp (") for row in rows)
+    (printed,) = [row for row in rows if row.startswith("DPC_CoOp, published")]
+    assert rows[printed]["New"].mean == 51.62
+
+
 def test_oracle_numbers_are_marked_and_never_mixed_with_honest_ones(tmp_path):
     write_grid(tmp_path, accuracy)
     write_run(tmp_path / "oracle" / "seed1", 99.0, selection="oracle")
