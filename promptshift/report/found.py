@@ -16,7 +16,7 @@ from promptshift.results.statistics import mean, population_std
 
 def outcomes_of(gathered: Gathered, sections: Sequence[Section]) -> list[Outcome]:
     """Returns every figure; a file that is none is added to the problems."""
-    outcomes = [outcome for section in sections for outcome in _from_section(section)]
+    outcomes = []
     for root in gathered.roots:
         for path in sorted((root / FOLDER).glob("*.json")):
             try:
@@ -24,7 +24,14 @@ def outcomes_of(gathered: Gathered, sections: Sequence[Section]) -> list[Outcome
             except UserError as error:
                 text = str(error).replace(f"{path.parent}/", "")
                 gathered.problems.append(Problem("corrupt figure", f"{gathered.name_of(root)}/{FOLDER}", text))
-    return outcomes
+    known = [_curves(outcome) for outcome in outcomes]  # a study's picture comes with a verdict
+    own = [outcome for section in sections for outcome in _from_section(section) if _curves(outcome) not in known]
+    return own + outcomes
+
+
+def _curves(outcome: Outcome) -> list:
+    """Returns what the picture shows, whatever the order of its curves."""
+    return [sorted(map(str, panel.get("series", [panel]))) for panel in outcome.panels]
 
 
 def _drawn(path: Path) -> Outcome:

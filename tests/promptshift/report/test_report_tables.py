@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from report_trees import ART_AND_FRIENDS, write_grid, write_run
 
+from promptshift.figures.studies.few_shot import few_shot_outcome
+from promptshift.report.found import outcomes_of
 from promptshift.report.runs import gather
 from promptshift.report.tables import sections_of
 
@@ -87,6 +89,23 @@ def test_zero_shot_lacks_no_run_with_training_images(tmp_path):
     _, rows, _ = table_of(tmp_path)
     assert [rows["ZeroshotCLIP"][column] for column in "14"] == [None, None] and rows["ZeroshotCLIP"]["0"].mean == 44.0
     assert rows["CoOp"]["0"] is None and rows["LinearProbe"]["1"] == "missing"
+
+
+def test_a_figure_that_a_study_drew_is_shown_once(tmp_path):
+    few = dict(protocol="few_shot", dataset="DescribableTextures", target="")
+    for shots in (1, 4):
+        for trainer, value in (("CoOp", 60.0), ("LinearProbe", 50.0)):
+            write_run(tmp_path / f"{trainer}{shots}", value + shots, trainer, shots=shots,
+                      options=["DATASET.NUM_SHOTS", shots], **few)
+    write_run(tmp_path / "zero", 44.0, "ZeroshotCLIP", shots=0, options=["DATASET.NUM_SHOTS", 0], **few)
+    probe = {1: {1: 51.0}, 4: {1: 54.0}}
+    found = []
+    for coop in ({1: {1: 61.0}, 4: {1: 64.0}}, {1: {1: 61.0}, 4: {1: 99.0}}):
+        few_shot_outcome("x", {"ZeroshotCLIP": {0: {1: 44.0}}, "LinearProbe": probe, "CoOp": coop}).write(tmp_path)
+        gathered = gather([tmp_path])
+        found.append([outcome.name for outcome in outcomes_of(gathered, sections_of(gathered.runs))])
+    assert found[0] == ["few_shot-x"]  # with its verdict
+    assert len(found[1]) == 2          # the study's runs are others
 
 
 def test_dpc_is_a_method_by_what_it_builds_on(tmp_path):
