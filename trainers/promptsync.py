@@ -145,8 +145,9 @@ class PromptSync(PromptAlign):
         return self.source_classes(self.prompt_learner())
 
     def discrimination(self, classes):
-        """Source class features (..., C, E) -> L_disc (...)."""
-        return prototype_discrimination(classes, self.source.cls, self.clip.logit_scale)
+        """Source class features (..., C, E) -> L_disc (...), in float32 as `logits` are."""
+        with torch.autocast(self.device.type, enabled=False):
+            return prototype_discrimination(classes, self.source.cls, self.clip.logit_scale)
 
     # One batch of images
 
