@@ -15,8 +15,8 @@ from promptshift.report.runs import gather
 from promptshift.report.tables import Section, sections_of
 
 _EPILOG = """\
-FOLDER/index.html opens from disk and needs no network; FOLDER/report.md says the same in Markdown, and
-FOLDER/tables/ has every table as Markdown, CSV (full precision) and LaTeX.
+FOLDER/index.html opens from disk and needs no network; FOLDER/report.md says the same in Markdown, with the pictures
+of FOLDER/figures/, and FOLDER/tables/ has every table as Markdown, CSV (full precision) and LaTeX.
 Figures are those of `python -m promptshift.figures`, found in figures/ of the folders read, and those that follow
 from the results alone. Runs of this project (result.json) and of CoOp-style repositories (log.txt) are read.
 """
@@ -51,7 +51,7 @@ def write_report(roots: Sequence[str | Path], out: str | Path, baseline: str = "
         UserError: there is no run, the baseline was not run anywhere, or `out` cannot be written to.
     """
     from promptshift.report.found import outcomes_of
-    from promptshift.report.page import html_page, markdown_page
+    from promptshift.report.page import PICTURES, html_page, markdown_page, pictures
 
     gathered = gather(roots)
     trainers = sorted({run.trainer for run in gathered.runs})
@@ -61,9 +61,12 @@ def write_report(roots: Sequence[str | Path], out: str | Path, baseline: str = "
     outcomes = outcomes_of(gathered, sections)
     out = Path(out).resolve()
     try:
-        (out / "tables").mkdir(parents=True, exist_ok=True)
+        for folder in ("tables", PICTURES):
+            (out / folder).mkdir(parents=True, exist_ok=True)
         for section in sections:
             _write_section(section, out / "tables")
+        for name, picture in pictures(outcomes):
+            _write(out / PICTURES / name, picture)
         _write(out / "report.md", markdown_page(gathered, sections, outcomes))
         _write(out / "index.html", html_page(gathered, sections, outcomes, out))
     except OSError as error:

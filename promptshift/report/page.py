@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from promptshift.figures.outcome import Outcome
-from promptshift.figures.style import inline_svg
+from promptshift.figures.style import inline_svg, svg
 from promptshift.report.assets import SCRIPT, STYLE
 from promptshift.report.html import document, element, notes_html, table_html, text
 from promptshift.report.runs import Gathered
@@ -16,6 +16,7 @@ from promptshift.report.tables import Section
 from promptshift.results.tables import Table
 
 TITLE = "PromptShift: results"
+PICTURES = "figures"  # folder of the Markdown page's pictures, beside it
 
 
 def summary_lines(gathered: Gathered) -> list[str]:
@@ -92,8 +93,15 @@ def _outcome_html(outcome: Outcome, folder: Path) -> str:
     return element("section", *parts, notes_html(outcome.notes))
 
 
+def pictures(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
+    """Yields file name and SVG of every figure, its panels side by side."""
+    for outcome in outcomes:
+        if figure := outcome.draw():
+            yield f"{outcome.name}.svg", svg(figure, outcome.name)
+
+
 def markdown_page(gathered: Gathered, sections: Sequence[Section], outcomes: Sequence[Outcome]) -> str:
-    """Returns the same as Markdown, without pictures: their verdicts, captions and numbers."""
+    """Returns the same as Markdown; its pictures are the files of `pictures`, in the folder `PICTURES`."""
     parts = [f"# {TITLE}", *summary_lines(gathered)]
     heading = ""
     for section in sections:
@@ -102,7 +110,8 @@ def markdown_page(gathered: Gathered, sections: Sequence[Section], outcomes: Seq
             parts += [f"## {heading}", section.about]
         parts += [table.markdown().rstrip() for table in (section.table, section.tests) if table]
     for outcome in outcomes:
-        parts += [f"## {outcome.title}", outcome.verdict, outcome.caption, *outcome.notes]
+        picture = f"![{outcome.alt}]({PICTURES}/{outcome.name}.svg)" if outcome.kind else ""
+        parts += [f"## {outcome.title}", outcome.verdict, picture, outcome.caption, *outcome.notes]
         parts += [outcome.table.markdown().rstrip()] if outcome.table else []
     problems = problem_table(gathered)
     parts += ["## Left out or in doubt", problems.markdown().rstrip()] if problems else []

@@ -4,7 +4,9 @@ import html.parser
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 from report_trees import ART_AND_FRIENDS, write_grid, write_run
@@ -101,6 +103,10 @@ def test_tables_are_written_beside_the_page_and_the_markdown_says_the_same(page)
     markdown = (page.parent / "report.md").read_text(encoding="utf-8")
     assert (page.parent / "tables" / f"{stem}.md").read_text(encoding="utf-8").strip() in markdown
     assert "verdict" in markdown and "partial" in markdown
+    shown = re.findall(r"!\[.+\]\((.+)\)", markdown)
+    assert shown and {path.name for path in (page.parent / "figures").iterdir()} == {Path(name).name for name in shown}
+    for name in shown:
+        assert ElementTree.parse(page.parent / name).getroot().tag.endswith("svg")
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
