@@ -6,7 +6,12 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=python
-    if [ -x "$root/.venv/bin/python" ]; then PYTHON=$root/.venv/bin/python; fi
+    if [ -x "$root/.venv/bin/python" ]; then
+        PYTHON=$root/.venv/bin/python
+    elif ! python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))' 2>/dev/null; then
+        echo "error: $root/.venv is not there and 'python' has no torch; run make install, or set PYTHON" >&2
+        exit 2
+    fi
 fi
 # Relative folders are the caller's, so they are made absolute before the directory changes.
 case ${DATA:-} in '' | /* | '~'*) ;; *) export DATA="$PWD/$DATA" ;; esac

@@ -1,6 +1,8 @@
 """The shell scripts: valid in sh and bash, runnable from any directory, arguments passed on unchanged."""
 
 import os
+import re
+import shutil
 import stat
 import subprocess
 import textwrap
@@ -92,6 +94,18 @@ def test_zeroshot_takes_coops_two_arguments(call):
     assert words == ["zero_shot", "ZeroshotCLIP", "pacs", "--config", "CoOp/rn50"]
     answer = call("sh", "scripts/zsclip/zeroshot.sh", "pacs")
     assert answer.returncode == 2 and answer.stderr.startswith("error: ") and answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("status, stdout, stderr", [
+    (0, "-m promptshift.protocols multi_source DPSPG mini", ""), (1, "", "error: .*make install, or set PYTHON\n")])
+def test_an_interpreter_without_torch_is_one_line(call, tmp_path, status, stdout, stderr):
+    shutil.copytree(CHECKOUT / "scripts", tmp_path / "fresh" / "scripts")
+    python = tmp_path / "bin" / "python"  # with or without torch: what a search for it answers
+    python.write_text(f'#!/bin/sh\ncase $1 in -c) exit {status} ;; *) echo "$@" ;; esac\n')
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    answer = call("sh", str(tmp_path / "fresh" / "scripts" / "dpspg" / "main.sh"), "mini", PYTHON="", PATH=path)
+    assert answer.returncode == (2 if status else 0) and answer.stdout.strip() == stdout
+    assert re.fullmatch(stderr, answer.stderr)
 
 
 def test_a_failing_run_makes_the_script_fail(call, tmp_path):
