@@ -116,6 +116,15 @@ class DPC(PromptTrainer):
         if not o.BACKBONE_CONFIG and cfg.MODEL.BACKBONE.NAME not in MINI_NAMES:
             o.BACKBONE_CONFIG = CONFIGS.get(o.BACKBONE, "")
 
+    @staticmethod
+    def _stage(cfg):
+        o = cfg.TRAINER.DPC
+        return trainer_stage_cfg(cfg, o.BACKBONE, o.BACKBONE_CONFIG, o.BACKBONE_OPTS)
+
+    @classmethod
+    def stage_configuration(cls, cfg):
+        return None if cfg.TRAINER.DPC.BACKBONE_RUN else cls._stage(cfg)
+
     def build_prompts(self, clip, classnames):
         o = self.options
         self.base_classes = math.ceil(len(classnames) / 2)  # of all classes, for ROUTE auto
@@ -137,12 +146,12 @@ class DPC(PromptTrainer):
             raise UserError("TRAINER.DPC.ROUTE: auto is a way to test a finished run (--eval-only); allowed: told")
         self._check_shots()
         self.negatives = self._sampler() if o.HARD_NEGATIVES else None
-        stage = trainer_stage_cfg(self.cfg, o.BACKBONE, o.BACKBONE_CONFIG, o.BACKBONE_OPTS)
         folder, data = o.BACKBONE_RUN, self.dm.dataset
         if folder:
-            check_run(folder, "TRAINER.DPC.BACKBONE_RUN", stage)
+            check_run(folder, "TRAINER.DPC.BACKBONE_RUN", self._stage(self.cfg))
         else:
-            folder = trainer_stage(stage, data.train_x + (data.val or []), f"DPC's backbone {o.BACKBONE}")
+            images = data.train_x + (data.val or [])
+            folder = trainer_stage(self._stage(self.cfg), images, f"DPC's backbone {o.BACKBONE}")
         load_weights(self.backbone, folder, "TRAINER.DPC.BACKBONE_RUN", o.BACKBONE_EPOCH)
         for dual in self.duals.values():
             dual.adopt()

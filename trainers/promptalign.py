@@ -64,8 +64,9 @@ class PromptAlign(TestTimeTrainer):
         if bool(o.VIS_MEANS) != bool(o.VIS_VARS):
             raise UserError("TRAINER.PROMPTALIGN.VIS_MEANS, VIS_VARS: one is set and the other is not; give both files")
 
-    def start_changes(self):
-        return [word for key in MAPLE_KEYS for word in (f"TRAINER.MAPLE.{key}", self.options[key])]
+    @classmethod
+    def start_changes(cls, cfg):
+        return [word for key in MAPLE_KEYS for word in (f"TRAINER.MAPLE.{key}", cfg.TRAINER[cls.BLOCK][key])]
 
     def build_prompts(self, clip, classnames):
         o = self.options

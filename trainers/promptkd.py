@@ -136,6 +136,15 @@ class PromptKD(PromptTrainer):
         self.student = Student(self.tower, self.teacher, o, clip.embed_dim, self.teacher_clip.embed_dim)
         return {"VLPromptLearner": self.student}
 
+    @staticmethod
+    def _stage(cfg):
+        o = cfg.TRAINER.PROMPTKD
+        return trainer_stage_cfg(cfg, TEACHER, o.TEACHER_CONFIG, [*_teacher_changes(o), *o.TEACHER_OPTS])
+
+    @classmethod
+    def stage_configuration(cls, cfg):
+        return None if cfg.TRAINER.PROMPTKD.TEACHER_RUN else cls._stage(cfg)
+
     def load_teacher_clip(self):
         return load_clip(self.options.TEACHER_NAME, self.options.TEACHER_PATH, self.precision, self.device)
 
@@ -157,8 +166,7 @@ class PromptKD(PromptTrainer):
 
     def before_train(self):
         o, key = self.options, "TRAINER.PROMPTKD.TEACHER_RUN"
-        stage = trainer_stage_cfg(self.cfg, TEACHER, o.TEACHER_CONFIG, [*_teacher_changes(o), *o.TEACHER_OPTS])
-        folder = o.TEACHER_RUN
+        stage, folder = self._stage(self.cfg), o.TEACHER_RUN
         if folder:
             check_run(folder, key, stage, SAME_DATA if o.MODAL == "base2novel" else ("SEED", "MODEL.BACKBONE.NAME"))
         else:

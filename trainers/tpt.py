@@ -45,8 +45,9 @@ class TPT(TestTimeTrainer):
         o = cfg.TRAINER.TPT
         return "" if o.PROMPT == "hand" else f"{o.PROMPT}/{o.START.CONFIG}".rstrip("/")
 
-    def start_changes(self):
-        o = self.options
+    @classmethod
+    def start_changes(cls, cfg):
+        o = cfg.TRAINER.TPT
         return [word for key in ("N_CTX", "CTX_INIT", "PREC") for word in (f"TRAINER.{o.PROMPT.upper()}.{key}", o[key])]
 
     def build_prompts(self, clip, classnames):

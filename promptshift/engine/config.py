@@ -91,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
 def extend_cfg(cfg: CN) -> None:
     """Adds the project's keys, every registered trainer's own block (its DEFAULTS), then the public blocks left."""
     cfg.DETERMINISTIC = False                # only kernels that repeat exactly, also on a GPU
+    cfg.STAGE = ""                           # filled in: what the stage that a run learns from is made with
     cfg.PROTOCOL = ""                        # recorded in result.json: which protocol asked for the run
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"    # all | base | new
     cfg.DATASET.DOWNLOAD = True              # try to download what is missing
@@ -136,6 +137,7 @@ def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
     if cfg.DATASET.TEST_ALL and not args.eval_only:
         raise UserError("DATASET.TEST_ALL: True makes the training images test images; only with --eval-only, for a "
                         "model that was trained on another dataset")
+    cfg.STAGE = "" if args.eval_only else stage_hash(cfg)
     cfg.freeze()
     return cfg, args
 
@@ -219,7 +221,24 @@ def config_hash(cfg: CN) -> str:
     """
     kept = {key: list(value) if isinstance(value, tuple) else value  # YAML has no tuples
             for key, value in sorted(flatten(cfg).items()) if key not in _NOT_HASHED and concerns(key, cfg)}
+    if not kept.get("STAGE"):
+        kept.pop("STAGE", None)  # most runs need none
     return hashlib.blake2b(repr(kept).encode(), digest_size=8).hexdigest()
+
+
+def stage_hash(cfg: CN) -> str:
+    """`config_hash` of the run that a run of `cfg` makes or finds first and learns from; "" where there is none.
+
+    Data and seed are left out: they are those of `cfg`. With it in STAGE, a changed YAML of the stage is a changed
+    configuration of every run that learns from it.
+    """
+    configuration = getattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "stage_configuration", None)
+    stage = configuration(cfg) if configuration else None
+    if stage is None:
+        return ""
+    stage.defrost()
+    stage.DATASET, stage.SEED = get_cfg_default().DATASET, 0
+    return config_hash(stage)
 
 
 def concerns(key: str, cfg: CN) -> bool:

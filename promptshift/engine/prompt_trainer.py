@@ -58,6 +58,11 @@ class PromptTrainer(TrainerX):
             raise UserError(f"TRAINER.{cls.BLOCK}.PREC: '{options.PREC}'; allowed: {', '.join(PRECISIONS)}")
 
     @classmethod
+    def stage_configuration(cls, cfg: CN) -> CN | None:
+        """Configuration of the other trainer's run that a run of `cfg` makes first, where none is named; else None."""
+        return None
+
+    @classmethod
     def unread_data(cls, cfg: CN) -> tuple[str, ...]:
         """Keys of the dataset that training does not depend on: runs that differ in them learn the same."""
         return ()

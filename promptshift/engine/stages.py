@@ -19,7 +19,7 @@ from dassl.config import get_cfg_default, merge_file, merge_opts
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.logger import Logger
-from promptshift.engine.config import config_hash, extend_cfg
+from promptshift.engine.config import config_hash, extend_cfg, stage_hash
 from promptshift.modeling.clip import MINI_NAMES
 from promptshift.paths import checkout, output_root, trainer_config_file
 from promptshift.randomness import own_random_state
@@ -50,7 +50,7 @@ def domain_stage(cfg: CN, trainer: str, domains: list[str], items: list, changes
     stage.defrost()
     merge_opts(stage, ["TRAINER.NAME", trainer, "DATASET.SOURCE_DOMAINS", domains, "DATASET.TARGET_DOMAINS", domains,
                        "DATASET.FINGERPRINT", data_fingerprint(items, cfg.DATASET.ROOT), "RESUME", "",
-                       "PROTOCOL", "stage", *changes], source=f"stage {trainer}")
+                       "STAGE", "", "PROTOCOL", "stage", *changes], source=f"stage {trainer}")
     return _made(stage, "prompt_labels", "+".join(domains), f"Prompt labels of {', '.join(domains)}")
 
 
@@ -106,6 +106,7 @@ def trainer_stage_cfg(cfg: CN, trainer: str, config: str, changes: list) -> CN:
     merge_opts(stage, ["TRAINER.NAME", cls.__name__, "RESUME", "", "PROTOCOL", "stage", *changes],
                source=f"stage {trainer}", aliases=cls.KEY_ALIASES)
     cls.check_options(stage)
+    stage.STAGE = stage_hash(stage)
     return stage
 
 

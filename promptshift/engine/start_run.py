@@ -20,7 +20,7 @@ class StartsFromRun(PromptTrainer):
     """Starts from the prompts of a run of STARTS_FROM: START.RUN, `--model-dir`, or a stage that is trained and kept.
 
     A subclass has START_DEFAULTS among its DEFAULTS, registers modules that such a run's checkpoints load into, and
-    may implement start_changes() -> KEY VALUE pairs.
+    may implement start_changes(cfg) -> KEY VALUE pairs.
 
     Attributes:
         start_run: folder of the run that the prompts are from, None without one.
@@ -41,9 +41,7 @@ class StartsFromRun(PromptTrainer):
 
     def load_start(self) -> None:
         """Loads the prompts of START.RUN, or of a stage of the trainer that this one starts from."""
-        folder, trainer = self.options.START.RUN, self.starts_from(self.cfg).partition("/")[0]
-        if not folder and trainer:
-            folder = self.start_stage(trainer)
+        folder = self.options.START.RUN or self.start_stage()
         if folder:
             load_weights(self, folder, f"TRAINER.{self.BLOCK}.START.RUN")
 
@@ -53,12 +51,19 @@ class StartsFromRun(PromptTrainer):
             self.save_model(self.epoch, self.output_dir, model_name=BEST)
             self._start_is_kept = True
 
-    def start_stage(self, trainer: str) -> Path:
-        """Trains `trainer` on the source images of this run, unless that has been done -> its folder."""
-        o, data = self.options.START, self.dm.dataset
-        changes = [*self.start_changes(), *(["OPTIM.MAX_EPOCH", o.MAX_EPOCH] if o.MAX_EPOCH else [])]
-        stage = trainer_stage_cfg(self.cfg, trainer, o.CONFIG, changes)
-        return trainer_stage(stage, data.train_x + (data.val or []), f"Prompts of {trainer}, to start from")
+    def start_stage(self) -> Path | None:
+        """Trains the run to start from on the source images of this run, unless that has been done -> its folder."""
+        stage, data = self.stage_configuration(self.cfg), self.dm.dataset
+        return stage and trainer_stage(stage, data.train_x + (data.val or []),
+                                       f"Prompts of {stage.TRAINER.NAME}, to start from")
+
+    @classmethod
+    def stage_configuration(cls, cfg: CN) -> CN | None:
+        o, trainer = cfg.TRAINER[cls.BLOCK].START, cls.starts_from(cfg).partition("/")[0]
+        if o.RUN or not trainer:
+            return None
+        changes = [*cls.start_changes(cfg), *(["OPTIM.MAX_EPOCH", o.MAX_EPOCH] if o.MAX_EPOCH else [])]
+        return trainer_stage_cfg(cfg, trainer, o.CONFIG, changes)
 
     @classmethod
     def starts_from(cls, cfg: CN) -> str:
@@ -66,7 +71,8 @@ class StartsFromRun(PromptTrainer):
         config = cfg.TRAINER[cls.BLOCK].START.CONFIG
         return f"{cls.STARTS_FROM}/{config}" if config and cls.STARTS_FROM else cls.STARTS_FROM
 
-    def start_changes(self) -> list:
+    @classmethod
+    def start_changes(cls, cfg: CN) -> list:
         """KEY VALUE pairs that turn this configuration into that of the run that makes the prompts to start from."""
         return []
 

@@ -13,7 +13,7 @@ from promptshift.report.runs import Run
 from promptshift.results.collect import inspect
 
 # Keys that differ between the seeds and domains of every row.
-_SEEDS_AND_DOMAINS = ("SEED", "DATASET.SOURCE_DOMAINS", "DATASET.TARGET_DOMAINS", "DATASET.FINGERPRINT")
+_SEEDS_AND_DOMAINS = ("SEED", "DATASET.SOURCE_DOMAINS", "DATASET.TARGET_DOMAINS", "DATASET.FINGERPRINT", "STAGE")
 # Keys of an evaluation job, whose dataset is not the one trained on.
 _EVALUATION = (*_SEEDS_AND_DOMAINS, "DATASET", "TEST.SPLIT", "DATALOADER.TRAIN_X.FEATURE_VIEWS")
 SOURCES = ("ImageNet", "MiniB2N")  # what `xd` and `imagenet_variants` train on; they share these runs

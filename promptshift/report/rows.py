@@ -129,6 +129,10 @@ def _row(runs: list[Run], first: list[Run], layout: Layout) -> Row:
         special, note = _what_differs(run, main, layout)
         label += f" ({special})"
         notes.append(f"{label}: {len(runs)} {_count(runs)} kept apart from the {len(first)} of {main.trainer}: {note}.")
+    stages = {run.cfg.get("STAGE", "") for run in runs if run.cfg} - {""}
+    if len(stages) > 1:
+        notes.append(f"{label}: these runs learnt from stages of {len(stages)} configurations (STAGE in their "
+                     "config.yaml); run the protocol again to have them alike.")
     cells, repeated = _cells(runs, layout)
     notes += [f"{label}: {text}" for text in repeated]
     return Row(label, run.trainer, cells, notes, marks)

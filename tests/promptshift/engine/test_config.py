@@ -2,8 +2,10 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dassl.utils.errors import UserError
+from promptshift.engine import stages
 from promptshift.engine.config import build_cfg, config_hash
 
 BASE = ["--trainer", "CoOp", "--dataset-config-file", "configs/datasets/pacs.yaml", "--config-file",
@@ -77,6 +79,35 @@ def test_the_hash_sees_numbers_not_places():
         assert config_hash(build_cfg([*BASE, *same])[0]) == base, same
     for other in (["OPTIM.LR", "0.1"], ["TRAINER.COOP.N_CTX", "8"], ["SEED", "2"], ["OPTIM.MAX_EPOCH", "51"]):
         assert config_hash(build_cfg([*BASE, *other])[0]) != base, other
+
+
+STAGED = {  # a run and the YAMLs of what it learns from
+    "PromptSync": (["--trainer", "PromptSync", "--dataset-config-file", "configs/datasets/mini.yaml"], ["MaPLe/mini"]),
+    "DPC": (["--trainer", "DPC", "--dataset-config-file", "configs/datasets/mini_b2n.yaml",
+             "TRAINER.DPC.BACKBONE", "PromptKD"], ["PromptKD/mini", "PromptSRC/mini_b2n"]),
+    "TPT by hand": (["--trainer", "TPT", "--dataset-config-file", "configs/datasets/mini.yaml"], []),
+}
+
+
+@pytest.mark.parametrize("case", STAGED)
+def test_a_changed_yaml_of_a_stage_is_another_configuration(case, tmp_path, monkeypatch):
+    argv, files = STAGED[case]
+    hashes = [config_hash(build_cfg(argv)[0])]
+    assert bool(build_cfg(argv)[0].STAGE) == bool(files)
+    for seed_or_place in (["SEED", "3"], ["OUTPUT_DIR", "x"]):  # what does not make the stage another one
+        assert build_cfg([*argv, *seed_or_place])[0].STAGE == build_cfg(argv)[0].STAGE
+    tested = config_hash(build_cfg(["--eval-only", *argv])[0])
+    original = stages.trainer_file
+    for name in files:
+        changed = tmp_path / f"{Path(name).name}.yaml"
+        content = yaml.safe_load(Path(f"configs/trainers/{name}.yaml").read_text())
+        content["OPTIM"]["LR"] = 0.123
+        changed.write_text(yaml.safe_dump(content))
+        monkeypatch.setattr(stages, "trainer_file", lambda trainer, *rest, name=name, changed=changed: (
+            changed if trainer == name.split("/")[0] else original(trainer, *rest)))
+        hashes.append(config_hash(build_cfg(argv)[0]))
+    assert len(set(hashes)) == 1 + len(files)
+    assert config_hash(build_cfg(["--eval-only", *argv])[0]) == tested  # whose weights are named and stay
 
 
 @pytest.mark.parametrize("argv, words", [

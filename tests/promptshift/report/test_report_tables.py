@@ -108,6 +108,14 @@ def test_a_figure_that_a_study_drew_is_shown_once(tmp_path):
     assert len(found[1]) == 2          # the study's runs are others
 
 
+def test_runs_that_learnt_from_different_stages_are_said_to(tmp_path):
+    for seed, stage in ((1, "a" * 16), (2, "a" * 16), (3, "b" * 16)):
+        write_run(tmp_path / f"seed{seed}", 70.0, "PromptSync", seed=seed, options=["STAGE", stage])
+    section, rows, _ = table_of(tmp_path)
+    assert len(rows["PromptSync"]["sketch"].runs) == 3
+    assert any("stages of 2 configurations" in note for note in section.table.notes)
+
+
 def test_dpc_is_a_method_by_what_it_builds_on(tmp_path):
     halves = dict(protocol="base_to_new", dataset="EuroSAT", target="", backbone="ViT-B/16")
     for backbone in ("CoOp", "MaPLe"):
