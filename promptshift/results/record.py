@@ -59,7 +59,7 @@ class Record(TypedDict):
         seconds: wall time of the run, at least 0.
         peak_memory_mb: see `peak_memory_mb`; at least 0.
         started, finished: ISO 8601 times.
-        expected: the published accuracy in percent for this cell, None where none is published.
+        expected: the published accuracy in percent for this cell, None where none is published or papers disagree.
     """
 
     schema_version: int
