@@ -50,6 +50,8 @@ def _lines(ax: Axes, panel: dict) -> None:
     ticks = sorted({value for series in panel["series"] for value in series["x"]})
     if 3 <= len(ticks) <= 6:
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    elif all(float(tick).is_integer() for tick in ticks):  # epochs, images
+        ax.xaxis.get_major_locator().set_params(integer=True)
     _legend(ax)
 
 

@@ -192,6 +192,13 @@ def test_files_that_are_no_outcome_are_one_line(tmp_path, text):
     assert "\n" not in str(error.value)
 
 
+def test_epochs_are_whole_numbers_on_the_axis():
+    epochs = list(range(1, 21))
+    panel = {"xlabel": "epoch", "series": [{"label": "a", "x": epochs, "y": [50.0] * 20}]}
+    (ax,) = Outcome("x", "x", "x", kind="lines", panels=(panel,)).draw().axes
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
+
+
 def test_every_study_has_a_line_and_a_wrong_name_gets_a_hint():
     assert {"alpha", "n_s", "stability", "trade_off", "words", "confusion"} <= set(studies())
     assert all(study.about for study in studies().values())
