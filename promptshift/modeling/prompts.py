@@ -49,7 +49,7 @@ class PromptTemplate:
         classnames: K class names; underscores become spaces.
         n_ctx: M, number of context positions after SOS.
         words: text that stands at the context positions and, where it has more tokens than `n_ctx`, stays fixed
-            behind them (MaPLe keeps "of a" that way); empty for placeholders.
+            behind them (MaPLe keeps "of a" that way); empty for none.
         position: where the class name stands: `end`, `middle` (between the halves of the context) or `front`.
         max_tokens: chunk bound of the text tower.
 
