@@ -5,6 +5,7 @@ result is complete and was made with the same configuration from the same images
 """
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
@@ -73,12 +74,18 @@ def _dataset_files(dataset: str) -> list[str]:
     """Names that the dataset's YAML has in configs/datasets; `mini` behind them for an embedded one."""
     registered, stems, embedded = DATASET_REGISTRY.get(dataset), [], False
     for path in sorted((checkout() / "configs" / "datasets").glob("*.yaml")):
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = _content(path, path.stat().st_mtime_ns)
         name = content.get("DATASET", {}).get("NAME", "")
         if name in DATASET_REGISTRY.registered_names() and DATASET_REGISTRY.get(name) is registered:
             stems.append(path.stem)
             embedded |= content.get("MODEL", {}).get("BACKBONE", {}).get("NAME") in MINI_NAMES
     return [*stems, "mini"] if embedded else stems
+
+
+@functools.cache
+def _content(path: Path, changed: int) -> dict:
+    """A YAML's content, read once for as long as it is not changed: protocols ask for it again for every job."""
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
 def trainer_stage_cfg(cfg: CN, trainer: str, config: str, changes: list) -> CN:

@@ -152,6 +152,13 @@ class TestTimeTrainer(StartsFromRun):
     def adapt(self, views: Tensor) -> tuple[Tensor, Seen, Tensor]:
         """Views (N, V, 3, S, S) -> logits (N, K) of the clean views after adapting, what was seen before, (N,) whether
         the steps were made."""
+        values, seen, whole = self.adapted_values(views)
+        with torch.no_grad(), self.autocast():
+            return self.adapted_logits(values, seen).float(), seen, whole
+
+    def adapted_values(self, views: Tensor) -> tuple[Values, Seen, Tensor]:
+        """Views (N, V, 3, S, S) -> values (N, ...) after adapting, what was seen before, (N,) whether the steps were
+        made."""
         o = self.options
         with torch.no_grad(), self.autocast():
             seen = self.see(views.to(self.device))
@@ -162,8 +169,7 @@ class TestTimeTrainer(StartsFromRun):
                     return self.adaptation_loss(values, seen)
 
             values, whole = adapt(values, loss, o.TTA_STEPS, o.LR, o.WEIGHT_DECAY, self.loss_scale)
-        with torch.no_grad(), self.autocast():
-            return self.adapted_logits(values, seen).float(), seen, whole
+        return values, seen, whole
 
     @property
     def loss_scale(self) -> float:

@@ -184,29 +184,13 @@ def _batches(trainer: TestTimeTrainer, items: list) -> Iterator[Tensor]:
 
 def _one_batch(trainer: TestTimeTrainer, views: Tensor, adapts: bool, measure: Measure | None) -> dict[str, Tensor]:
     if adapts:
-        values, seen, logits = _adapt(trainer, views)
-    else:
-        with torch.no_grad(), trainer.autocast():
-            seen = trainer.see(views.to(trainer.device))
-        values, logits = seen.start, seen.logits[:, 0]
+        values, seen, _ = trainer.adapted_values(views)
     with torch.no_grad(), trainer.autocast():
+        if not adapts:
+            seen = trainer.see(views.to(trainer.device))
+            values = seen.start
+        logits = trainer.adapted_logits(values, seen) if adapts else seen.logits[:, 0]
         return {"logits": logits, **(measure(trainer, values, seen) if measure else {})}
-
-
-def _adapt(trainer: TestTimeTrainer, views: Tensor) -> tuple[Values, Seen, Tensor]:
-    """Returns the adapted values too, which the trainer hands to its hook `adapted_logits` alone."""
-    handed: dict[str, Values] = {}
-
-    def adapted_logits(values: Values, seen: Seen) -> Tensor:
-        handed["values"] = values
-        return type(trainer).adapted_logits(trainer, values, seen)
-
-    trainer.adapted_logits = adapted_logits
-    try:
-        logits, seen, _ = trainer.adapt(views)
-    finally:
-        del trainer.adapted_logits
-    return handed["values"], seen, logits
 
 
 def whole(name: str, default: int, least: int = 0) -> int:
@@ -223,8 +207,7 @@ def whole(name: str, default: int, least: int = 0) -> int:
 
 def over_images(first: str, a: Tensor, second: str, b: Tensor, what: str = "images") -> str:
     """Returns how `first` differs from `second` in a number of each image, (N,) each, in words with its interval."""
-    text = compared(first, by_row(a), second, by_row(b), (what, what))
-    return text.replace("these runs", f"these {what}")
+    return compared(first, by_row(a), second, by_row(b), (what, what), what)
 
 
 def by_row(values: Tensor) -> Mapping[int, float]:

@@ -13,13 +13,14 @@ DOMAINS = ("held-out domain", "held-out domains")
 
 
 def compared(first: str, a: Mapping[Hashable, float], second: str, b: Mapping[Hashable, float],
-             unit: tuple[str, str] = PAIRS) -> str:  # fmt: skip
+             unit: tuple[str, str] = PAIRS, looked_at: str = "runs") -> str:  # fmt: skip
     """Returns how `first` differs from `second` over the pairs that both have, and whether the runs can tell.
 
     Args:
         first, second: names.
         a, b: accuracy in percent by pair, e.g. by (domain, seed).
         unit: what a pair is, for one and for several.
+        looked_at: what the numbers are of.
     """
     paired = compare(a, b)
     if paired is None:
@@ -29,15 +30,15 @@ def compared(first: str, a: Mapping[Hashable, float], second: str, b: Mapping[Ha
         equal = "the same in every pair" if paired.n > 1 else "one pair has no uncertainty to state"
         return f"{start} ({equal})."
     interval = f"95 % interval {paired.low:+.2f} to {paired.high:+.2f}, paired t-test p = {paired.t_p:.3f}"
-    return f"{start} ({interval}): {_reading(paired.low, paired.high)}."
+    return f"{start} ({interval}): {_reading(paired.low, paired.high, looked_at)}."
 
 
-def _reading(low: float, high: float) -> str:
+def _reading(low: float, high: float, looked_at: str) -> str:
     if low > 0:
-        return "higher beyond the spread of these runs"
+        return f"higher beyond the spread of these {looked_at}"
     if high < 0:
-        return "lower beyond the spread of these runs"
-    return "these runs do not tell them apart"
+        return f"lower beyond the spread of these {looked_at}"
+    return f"these {looked_at} do not tell them apart"
 
 
 def correlated(what: str, x: list[float], y: list[float]) -> tuple[str, dict[str, float] | None]:
