@@ -11,7 +11,7 @@ from dassl.utils.errors import UserError, suggest
 
 from ._facts import DOMAIN_SETS, Archive, DomainSet, find_domain_set, normalise
 
-MIRROR = "https://huggingface.co/datasets/zhengli97/prompt_learning_dataset"  # all of them but ImageNet
+MIRROR = "https://huggingface.co/zhengli97/prompt_learning_dataset"  # a model repository; all of them but ImageNet
 VAL_IS_TEST = "val_is_test"  # DATASET.VARIANT: the test images validate too, as released PromptKD and DPC have it
 
 SPLIT, LISTS, SYNSETS, VARIANT, RENDERED = "split", "lists", "synsets", "variant", "rendered"  # layouts

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -9,6 +10,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+from promptshift.engine.config import build_cfg
+from promptshift.protocols.__main__ import main
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((CHECKOUT / "scripts").rglob("*.sh"))
@@ -140,8 +144,6 @@ STEPS = {
                                         "vit_b16_c4_ep10_batch1_ctxv1 --targets oxford_flowers",
     "promptalign/palign_dg.sh imagenet_a 2": "xd PromptAlign imagenet --targets imagenet_a --seeds 2 "
                                              "--default-config dg",
-    "promptkd/xd_train.sh dtd 1": "few_shot PromptKD dtd TRAINER.PROMPTKD.MODAL cross --seeds 1 DATASET.NUM_SHOTS 0 "
-                                  "--default-config default",
 }
 
 
@@ -171,6 +173,38 @@ def test_several_test_sets_run_in_turn_with_one_seed(call):
         == ["imagenet_variants", "imagenet_a", "imagenet_variants", "imagenet_sketch", "dtd"]
     assert answer.count("|3\n") == 3
     assert call("sh", "scripts/tpt/test_tpt.sh", "I").stdout.splitlines()[0].endswith("|0")
+
+
+@pytest.fixture
+def plan(call, capsys, monkeypatch, tmp_path):
+    """plan(script, *words) -> [(state, argv)] of the jobs that the script's own words for Python make in a dry run."""
+    def planned(name, *words, **environment):
+        answer = call("sh", name, *words, **environment)
+        assert answer.returncode == 0, answer.stderr
+        monkeypatch.chdir(CHECKOUT)
+        for key, value in {"OUTPUT": str(tmp_path), "DATA": str(tmp_path), **environment}.items():
+            monkeypatch.setenv(key, value)
+        asked = answer.stdout.splitlines()[3:]
+        assert main([*asked, "--dry-run"]) == 0, capsys.readouterr().err
+        lines = capsys.readouterr().out.splitlines()
+        return [(state.split(": ")[-1], shlex.split(command)[2:]) for state, command in zip(lines[::2], lines[1::2])]
+    return planned
+
+
+def test_promptkd_trains_on_unlabelled_images_of_another_dataset(plan, tmp_path):
+    (state, argv), = plan("scripts/promptkd/xd_train.sh", "caltech101", "2", "OPTIM.LR", "0.1")
+    cfg, args = build_cfg(argv)
+    assert state == "not started" and not args.eval_only
+    assert (cfg.TRAINER.PROMPTKD.MODAL, cfg.DATASET.NUM_SHOTS, cfg.SEED, cfg.OPTIM.LR) == ("cross", 0, 2, 0.1)
+    folder = "caltech101/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets_0shots/seed2"  # as upstream's
+    assert cfg.OUTPUT_DIR == str(tmp_path / folder) and cfg.TRAINER.PROMPTKD.PROMPT_DEPTH_VISION == 3
+
+
+def test_testing_on_the_source_itself_waits_for_its_training(plan, tmp_path):
+    train, test = plan("scripts/coop/eval.sh", "mini_b2n", "mini", SOURCE="mini_b2n", SEEDS="1")
+    (trained, _), (tested, args) = build_cfg(train[1]), build_cfg(test[1])
+    assert args.eval_only and args.model_dir == trained.OUTPUT_DIR and trained.DATASET.NAME == tested.DATASET.NAME
+    assert tested.OUTPUT_DIR.endswith("evaluation/CoOp/mini_16shots/nctx16_cscFalse_ctpend/mini_b2n/seed1")
 
 
 @pytest.mark.parametrize("line, named", [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from promptshift.protocols.registry import Plan, get_protocol, protocols
 from promptshift.protocols.request import Request, resolve
 from promptshift.protocols.runner import Runner
 
+_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")  # of the configuration
 _EPILOG = """\
 words after the protocol:
   TRAINER DATASET [BACKBONE] [KEY VALUE ...]   an odd number of words after DATASET begins with BACKBONE
@@ -75,12 +77,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--train-only", action="store_true", help="leave the evaluation jobs out")
     parser.add_argument("--dry-run", action="store_true", help="show commands and states, run nothing")
     options = parser.parse_intermixed_args(argv)
+    _give_back_words(options)
     options.gpus = os.environ.get("GPUS", "").split()
     options.seeds = list(dict.fromkeys(_integer("--seeds (or SEEDS)", seed, least=0) for seed in options.seeds))
     if not options.seeds:
         raise UserError("SEEDS is empty, allowed: one or more whole numbers, e.g. SEEDS='1 2 3'")
     options.jobs = _integer("--jobs (or JOBS)", options.jobs or str(len(options.gpus) or 1), least=1)
     return options
+
+
+def _give_back_words(options: argparse.Namespace) -> None:
+    """KEY VALUE words right behind the seeds belong to the words, not to --seeds, which takes all that follow it."""
+    start = next((i for i, word in enumerate(options.seeds) if _KEY.fullmatch(word)), len(options.seeds))
+    options.words, options.seeds = [*options.words, *options.seeds[start:]], options.seeds[:start]
 
 
 def _integer(name: str, word: str, least: int) -> int:

@@ -30,6 +30,14 @@ class Plan:
     folder: Path
     table: Callable[[dict[str, Record]], Table]
 
+    def __post_init__(self) -> None:
+        """A plan that can never end is a mistake of the protocol: two jobs of one name, a need that comes later."""
+        earlier: set[str] = set()
+        for job in self.jobs:
+            if job.name in earlier or not earlier.issuperset(job.after):
+                raise ValueError(f"job {job.name!r} stands twice in the plan, or before one of its needs {job.after}")
+            earlier.add(job.name)
+
 
 Protocol = Callable[[Request], Plan]
 _PROTOCOLS: dict[str, Protocol] = {}

@@ -36,8 +36,9 @@ def seed_table(
     """
     columns = list(dict.fromkeys(job.cell[1] for job in jobs))
     ours: list[Cell] = [_column_cell([job for job in jobs if job.cell[1] == column], records) for column in columns]
-    if average:
-        ours.append(_average_cell([job for job in jobs if job.cell[1] not in left_out], records))
+    averaged = [job for job in jobs if job.cell[1] not in left_out]
+    if average and averaged:
+        ours.append(_average_cell(averaged, records))
         columns.append(AVERAGE)
     published = papers.find(
         trainer=method_name(request.cfg), protocol=request.protocol, dataset=paper_dataset or request.dataset,

@@ -112,5 +112,4 @@ def check_trainable(request: Request) -> None:
 
 def in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
     """Returns each job once, what trains before what evaluates."""
-    distinct = list({job.name: job for job in jobs}.values())
-    return tuple(sorted(distinct, key=lambda job: not job.trains))
+    return tuple(sorted(dict.fromkeys(jobs), key=lambda job: not job.trains))

@@ -41,7 +41,7 @@ def plan_transfer(request: Request, targets: Sequence[str], mini_targets: Sequen
     names = request.targets or (mini_targets if request.facts and request.facts.rendered else targets)
     files = [dataset_file(name) for name in names]
     jobs = in_order([job for seed in request.seeds for job in _jobs(request, files, seed)])
-    columns = [request.dataset, *map(name_of, files)]
+    columns = list(dict.fromkeys([request.dataset, *map(name_of, files)]))
     shown = sorted((job for job in jobs if job.cell[1] in columns), key=lambda job: columns.index(job.cell[1]))
     folder = request.root / "evaluation" / request.method / stem_of(request) / f"{request.protocol}_tables"
     return Plan(jobs, folder, lambda records: _table(request, shown, records))
@@ -53,11 +53,17 @@ def name_of(path: Path) -> str:
     return facts.name if facts else path.stem
 
 
+def tests_source(request: Request, files: Sequence[Path]) -> bool:
+    """Returns whether the source is among the targets, so that an evaluation job tests it and not the training job."""
+    return request.dataset in map(name_of, files)
+
+
 def _jobs(request: Request, files: Sequence[Path], seed: int) -> list[Job]:
     """Returns the jobs of one seed."""
     def train(trained: Request) -> Job:
         own = trained.trainer == request.trainer
         name = request.dataset if own else f"{request.dataset} {trained.trainer}"
+        name += " train" if own and tests_source(request, files) else ""
         folder = trained.root / trained.dataset_file.stem / trained.method / stem_of(trained) / f"seed{seed}"
         return trained.job(f"{name} seed {seed}", folder, (trained.trainer, name), seed)
 
@@ -94,5 +100,5 @@ def _table(request: Request, jobs: Sequence[Job], records: Mapping[str, Record])
     shots = request.cfg.DATASET.NUM_SHOTS
     trained = request.weights or training_request(request)
     what = f"Trained on {shots} images of each class of {request.dataset}" if trained else "Nothing is trained"
-    note = f"{what}; the column {request.dataset} is not part of the average."
+    note = f"{what}; its own column is not part of the average."
     return dataclasses.replace(table, notes=(note, *table.notes))

@@ -4,5 +4,5 @@
 # From the environment: DATA, OUTPUT, GPUS, JOBS, CFG.
 set -eu
 dataset=${1:?DATASET SEED} seed=${2:?SEED}; shift 2
-exec sh "$(dirname -- "$0")/../step.sh" few_shot PromptKD default "$dataset" 0 \
+exec sh "$(dirname -- "$0")/../step.sh" few_shot PromptKD vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets "$dataset" 0 \
     TRAINER.PROMPTKD.MODAL cross "$@" --seeds "$seed"

@@ -192,7 +192,7 @@ def test_missing_images_are_one_line_with_links_mirror_and_way_out(tmp_path):
     with pytest.raises(UserError) as error:
         build(tmp_path, "OxfordPets")
     line = str(error.value)
-    for words in ("DATASET.DOWNLOAD is False", "1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs", "huggingface.co/datasets/zhengli97",
+    for words in ("DATASET.DOWNLOAD is False", "1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs", "huggingface.co/zhengli97/",
                   "images.tar.gz", "bash scripts/coop/main.sh mini_b2n"):
         assert words in line
     assert "\n" not in line
