@@ -28,13 +28,14 @@ demo-small: install
 
 # tables, tests and figures of everything below OUTPUT, on one page: report/index.html
 report: install
-	$(BIN)/python -m promptshift.report $(OUTPUT) --out $(REPORT)
+	$(BIN)/python -m promptshift report $(OUTPUT) --out $(REPORT)
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 bench: install
 	$(BIN)/python -m benchmarks

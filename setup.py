@@ -1,4 +1,5 @@
 """Installs `promptshift` and `dassl`; trainers/, datasets/, configs/ and scripts/ are used from the checkout."""
+
 import re
 from pathlib import Path
 
@@ -17,22 +18,22 @@ setup(
     packages=find_packages(include=["promptshift*", "dassl*"]),
     package_data={"promptshift.mini": ["*.npz", "*.md"]},
     install_requires=[
-        "torch>=2.6",        # everything; 2.6 is the first that loads weights only by default
-        "torchvision",       # image transforms, ImageNet backbones of the fine-tuning baseline
-        "open_clip_torch",   # CLIP weights and tokenizers; OpenAI's own package does not import today
-        "yacs",              # configuration files in Dassl's grammar
-        "gdown",             # datasets that live on Google Drive
-        "tabulate",          # result tables
-        "tqdm",              # progress bars
-        "scikit-learn",      # macro F1, k-means, logistic regression, t-SNE
-        "scipy",             # Hungarian matching, paired tests
-        "matplotlib",        # figures
-        "tensorboard",       # training curves; needs no pkg_resources (checked with setuptools 84)
-        "numpy",             # arrays between all of them
-        "pillow",            # images, and the renderer of the embedded world
-        "pyyaml",            # published numbers, stored configurations
-        "safetensors",       # feature caches and weight files that cannot hold code
-        "filelock",          # one writer per shared stage, on every platform
+        "torch>=2.6",  # everything; 2.6 is the first that loads weights only by default
+        "torchvision",  # image transforms, ImageNet backbones of the fine-tuning baseline
+        "open_clip_torch",  # CLIP weights and tokenizers; OpenAI's own package does not import today
+        "yacs",  # configuration files in Dassl's grammar
+        "gdown",  # datasets that live on Google Drive
+        "tabulate",  # result tables
+        "tqdm",  # progress bars
+        "scikit-learn",  # macro F1, k-means, logistic regression, t-SNE
+        "scipy",  # Hungarian matching, paired tests
+        "matplotlib",  # figures
+        "tensorboard",  # training curves; needs no pkg_resources (checked with setuptools 84)
+        "numpy",  # arrays between all of them
+        "pillow",  # images, and the renderer of the embedded world
+        "pyyaml",  # published numbers, stored configurations
+        "safetensors",  # feature caches and weight files that cannot hold code
+        "filelock",  # one writer per shared stage, on every platform
     ],
     extras_require={"test": ["pytest", "pytest-xdist", "ruff"]},
 )

@@ -1,7 +1,8 @@
 """CoOp's entry point: trains and tests one configuration. `python train.py --help` lists the flags."""
+
 import sys
 
-from promptshift.engine.run import main
+from promptshift.runs.run import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

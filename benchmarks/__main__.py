@@ -1,4 +1,5 @@
 """`python -m benchmarks [--device cuda]`: the table of ratios. Random weights of ViT-B/16's text size; no download."""
+
 from __future__ import annotations
 
 import argparse
@@ -40,10 +41,16 @@ def text_rows(clip: FrozenCLIP) -> list[Row]:
             return torch.autograd.grad((features * weights).sum(), learner.ctx)[0]
 
         rows.append(compare(f"text tower, {classes} classes, forward", plain_forward, our_forward, runs, ">= 8x"))
-        rows.append(compare(f"text tower, {classes} classes, forward + backward",
-                            lambda t=template, ln=learner, g=gradient: g(plain.class_features(t, ln.ctx)),
-                            lambda t=template, ln=learner, g=gradient: g(t.features(ln.ctx)), runs, ">= 7x",
-                            tolerance=1e-3))
+        rows.append(
+            compare(
+                f"text tower, {classes} classes, forward + backward",
+                lambda t=template, ln=learner, g=gradient: g(plain.class_features(t, ln.ctx)),
+                lambda t=template, ln=learner, g=gradient: g(t.features(ln.ctx)),
+                runs,
+                ">= 7x",
+                tolerance=1e-3,
+            )
+        )
     return rows
 
 
@@ -55,12 +62,20 @@ def dpspg_row(clip: FrozenCLIP, images: int = 16, plain_images: int = 2) -> Row:
     features = torch.nn.functional.normalize(torch.randn(images, clip.embed_dim), dim=-1).to(clip.device)
 
     def ours():
-        positive, negative = (torch.einsum("be,bke->bk", features, template.features_each(generator(features)))
-                              for generator in generators)
+        positive, negative = (
+            torch.einsum("be,bke->bk", features, template.features_each(generator(features)))
+            for generator in generators
+        )
         return positive - 0.2 * negative
 
-    return compare(f"DPSPG test, 65 classes, {images} images", lambda: plain.dpspg_scores(
-        template, generators, features[:plain_images]), ours, 2, ">= 8x", share=plain_images / images)
+    return compare(
+        f"DPSPG test, 65 classes, {images} images",
+        lambda: plain.dpspg_scores(template, generators, features[:plain_images]),
+        ours,
+        2,
+        ">= 8x",
+        share=plain_images / images,
+    )
 
 
 @torch.no_grad()
@@ -71,6 +86,7 @@ def cache_row(device: str) -> Row:
     from dassl.data.datasets import Datum
     from dassl.data.transforms import build_transform
     from promptshift.mini import MINI_DG, render_world
+
     clip = load_clip("mini", device=device)
     cfg = get_cfg_default()
     cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION, cfg.INPUT.TRANSFORMS = (48, 48), "bicubic", ["normalize"]
@@ -79,8 +95,9 @@ def cache_row(device: str) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         render_world(MINI_DG, Path(folder) / "mini", per_class=15)
         items = [Datum(str(path)) for path in sorted((Path(folder) / "mini/images").rglob("*.png"))]
-        loader = build_data_loader(cfg, data_source=items, batch_size=100, tfm=build_transform(cfg, is_train=False),
-                                   is_train=False)
+        loader = build_data_loader(
+            cfg, data_source=items, batch_size=100, tfm=build_transform(cfg, is_train=False), is_train=False
+        )
 
         def encode(images):
             return clip.encode_image(images.to(device)).float()
@@ -91,8 +108,9 @@ def cache_row(device: str) -> Row:
         def from_cache():
             return cached_features(loader, encode, clip.fingerprint, Path(folder) / "cache")[0]
 
-        return compare(f"second evaluation of {len(items)} images, mini backbone", decode_and_encode, from_cache, 3,
-                       ">= 20x")
+        return compare(
+            f"second evaluation of {len(items)} images, mini backbone", decode_and_encode, from_cache, 3, ">= 20x"
+        )
 
 
 def main() -> None:
@@ -101,8 +119,10 @@ def main() -> None:
     device = arguments.parse_args().device
     clip = random_clip(device)
     rows = [*text_rows(clip), dpspg_row(clip), cache_row(device), *stage_two_rows(device), *adaptation_rows(device)]
-    print(f"device {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; 4 context tokens; "
-          "plain = 77 tokens, one image at a time, no cache")
+    print(
+        f"device {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; 4 context tokens; "
+        "plain = 77 tokens, one image at a time, no cache"
+    )
     print(tabulate([row.cells() for row in rows], headers=HEADER, tablefmt="github"))
     print(tabulate([row.cells() for row in memory_rows(device)], headers=MEMORY_HEADER, tablefmt="github"))
 

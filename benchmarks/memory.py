@@ -1,4 +1,5 @@
 """Memory of a MaPLe training step: prompts of all classes at 77 tokens against this code, loss compared."""
+
 from __future__ import annotations
 
 import weakref
@@ -32,8 +33,14 @@ class MemoryRow:
     goal: str
 
     def cells(self) -> list:
-        return [self.what, f"{self.plain:,.0f}", f"{self.ours:,.0f}", f"{self.plain / self.ours:.1f}x", self.goal,
-                f"{self.difference:.1e}"]
+        return [
+            self.what,
+            f"{self.plain:,.0f}",
+            f"{self.ours:,.0f}",
+            f"{self.plain / self.ours:.1f}x",
+            self.goal,
+            f"{self.difference:.1e}",
+        ]
 
 
 class PeakBytes(TorchDispatchMode):
@@ -86,8 +93,9 @@ def memory_rows(device: str) -> list[MemoryRow]:
     return [MemoryRow(f"MaPLe training step, {_CLASSES} classes, batch {_IMAGES}", whole, ours, difference, ">= 3x")]
 
 
-def step(learner: CoupledPrompts, images: Tensor,
-         features: Callable[[CoupledPrompts, Tensor], tuple[Tensor, Tensor]]) -> tuple[float, float]:
+def step(
+    learner: CoupledPrompts, images: Tensor, features: Callable[[CoupledPrompts, Tensor], tuple[Tensor, Tensor]]
+) -> tuple[float, float]:
     """Forward and backward pass of a training step -> its loss, and the most megabytes that its tensors held."""
     labels = torch.arange(len(images), device=images.device)
     with PeakBytes() as memory:

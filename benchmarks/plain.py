@@ -1,4 +1,5 @@
 """The released codes' formulation, in short: 77 tokens for every class, one image at a time, nothing kept."""
+
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +16,7 @@ def class_features(template, ctx: Tensor, deep: Sequence[Tensor] = ()) -> Tensor
     for i, block in enumerate(model.transformer.resblocks):
         if 0 < i <= len(deep):
             prompt = deep[i - 1].expand(len(x), -1, -1)
-            x = torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1]:]], dim=1)
+            x = torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1] :]], dim=1)
         x = block(x, attn_mask=model.attn_mask)
     x = model.ln_final(x)
     return F.normalize(x[torch.arange(len(x)), template.eot] @ model.text_projection, dim=-1)
@@ -25,8 +26,9 @@ def dpspg_scores(template, generators, features: Tensor, alpha: float = 0.2) -> 
     """Image features (B, E) -> scores (B, K), one image after another, both generated prompts of each."""
     rows = []
     for feature in features:
-        positive, negative = (class_features(template, generator(feature[None])[0]) @ feature
-                              for generator in generators)
+        positive, negative = (
+            class_features(template, generator(feature[None])[0]) @ feature for generator in generators
+        )
         rows.append(positive - alpha * negative)
     return torch.stack(rows)
 
@@ -40,7 +42,7 @@ def maple_features(learner, images: Tensor) -> tuple[Tensor, Tensor]:
     for i, block in enumerate(visual.transformer.resblocks):
         if 0 < i <= len(prompts.deep_vision):
             prompt = prompts.deep_vision[i - 1].expand(len(x), -1, -1)
-            x = torch.cat([x[:, :-prompt.shape[1]], prompt], dim=1)
+            x = torch.cat([x[:, : -prompt.shape[1]], prompt], dim=1)
         x = block(x)
     seen = F.normalize(visual.ln_post(x)[:, 0] @ visual.proj, dim=-1)
     return class_features(learner.template, prompts.ctx, prompts.deep_text), seen

@@ -1,4 +1,5 @@
 """An epoch of SPG's second stage against one of DPSPG's: same images, fresh augmentation, the mini backbone."""
+
 from __future__ import annotations
 
 import contextlib
@@ -11,10 +12,10 @@ import torch
 
 from benchmarks.timing import Row, clock
 from dassl.engine import build_trainer
-from promptshift.engine.config import build_cfg
-from promptshift.engine.generated_prompts import GeneratedPrompts
+from promptshift.bases.generated_prompts import GeneratedPrompts
 from promptshift.mini import MINI_DG, render_world
 from promptshift.paths import checkout
+from promptshift.runs.config import build_cfg
 
 _PER_CLASS = 12  # images per class and domain: 480 training images in three source domains
 
@@ -37,10 +38,28 @@ def stage_two_rows(device: str) -> list[Row]:
 
 def _trainer(name: str, folder: str, device: str) -> GeneratedPrompts:
     configs = checkout() / "configs"
-    cfg, _ = build_cfg(["--trainer", name, "--root", folder, "--seed", "1", "--target-domains", "sketch",
-                        "--dataset-config-file", str(configs / "datasets/mini.yaml"),
-                        "--config-file", str(configs / f"trainers/{name}/mini.yaml"), "--output-dir", folder,
-                        "DATALOADER.TRAIN_X.FEATURE_VIEWS", "0", "USE_CUDA", str(device.startswith("cuda"))])
+    cfg, _ = build_cfg(
+        [
+            "--trainer",
+            name,
+            "--root",
+            folder,
+            "--seed",
+            "1",
+            "--target-domains",
+            "sketch",
+            "--dataset-config-file",
+            str(configs / "datasets/mini.yaml"),
+            "--config-file",
+            str(configs / f"trainers/{name}/mini.yaml"),
+            "--output-dir",
+            folder,
+            "DATALOADER.TRAIN_X.FEATURE_VIEWS",
+            "0",
+            "USE_CUDA",
+            str(device.startswith("cuda")),
+        ]
+    )
     trainer = build_trainer(cfg)
     shape = len(trainer.domain_names()), trainer.options.N_CTX, trainer.clip.text_width
     trainer.labels = {path: torch.randn(shape).to(trainer.device) for path in trainer.PATHS}

@@ -1,4 +1,5 @@
 """Timing two formulations of one computation in turn, and comparing what they return."""
+
 from __future__ import annotations
 
 import statistics
@@ -22,15 +23,28 @@ class Row:
     goal: str = ""
 
     def cells(self) -> list:
-        return [self.what, f"{self.plain:.3f}", f"{self.ours:.4f}", f"{self.ratio:.1f}x", self.goal,
-                f"{self.difference:.1e}"]
+        return [
+            self.what,
+            f"{self.plain:.3f}",
+            f"{self.ours:.4f}",
+            f"{self.ratio:.1f}x",
+            self.goal,
+            f"{self.difference:.1e}",
+        ]
 
 
 HEADER = ["what", "plain (s)", "ours (s)", "ratio", "goal", "largest difference"]
 
 
-def compare(what: str, plain: Callable[[], Tensor], ours: Callable[[], Tensor], runs: int = 3, goal: str = "",
-            tolerance: float = 1e-4, share: float = 1.0) -> Row:
+def compare(
+    what: str,
+    plain: Callable[[], Tensor],
+    ours: Callable[[], Tensor],
+    runs: int = 3,
+    goal: str = "",
+    tolerance: float = 1e-4,
+    share: float = 1.0,
+) -> Row:
     """Runs both in turn, A B A B, after one warm-up of `ours`.
 
     Args:
@@ -47,7 +61,7 @@ def compare(what: str, plain: Callable[[], Tensor], ours: Callable[[], Tensor], 
         second, fast = clock(ours)
         seconds.append((slow / share, fast))
         outputs = first, second
-    difference = float((outputs[0] - outputs[1][:len(outputs[0])]).abs().max())
+    difference = float((outputs[0] - outputs[1][: len(outputs[0])]).abs().max())
     assert difference <= tolerance, f"{what}: outputs differ by {difference}"
     slow, fast = (statistics.median(column) for column in zip(*seconds))
     return Row(what, slow, fast, statistics.median(s / f for s, f in seconds), difference, goal)

@@ -1,4 +1,5 @@
 """Loading and tokenizing, with the names that public trainer files call: `from clip import clip`."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -64,8 +65,9 @@ def _transform(n_px: int):
     return image_transform(n_px, is_train=False, mean=MEAN, std=STD)
 
 
-def load(name: str, device: str | torch.device | None = None, jit: bool = False,
-         download_root: str | None = None) -> tuple[CLIP, object]:
+def load(
+    name: str, device: str | torch.device | None = None, jit: bool = False, download_root: str | None = None
+) -> tuple[CLIP, object]:
     """A CLIP and the transform of its images.
 
     Args:
@@ -80,8 +82,9 @@ def load(name: str, device: str | torch.device | None = None, jit: bool = False,
     if jit:
         raise UserError("clip.load: jit True is not supported; allowed: False")
     if name not in _MODELS and not Path(name).is_file():
-        raise UserError(f"clip.load: no model and no file is called '{name}'; allowed: {', '.join(_MODELS)}"
-                        f"{suggest(name, _MODELS)}")
+        raise UserError(
+            f"clip.load: no model and no file is called '{name}'; allowed: {', '.join(_MODELS)}{suggest(name, _MODELS)}"
+        )
     path = _download(_MODELS[name], download_root) if name in _MODELS else name
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = build_model(read_state_dict(path)).to(device)

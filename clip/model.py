@@ -1,4 +1,5 @@
 """CLIP in OpenAI's calling conventions, with the prompts that MaPLe's public repository builds into its towers."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -38,20 +39,20 @@ class Transformer(nn.Module):
 
     def forward(self, inputs: Tensor | list) -> Tensor | list:
         x, deep, used = (inputs, (), 0) if isinstance(inputs, Tensor) else inputs
-        x = x.transpose(0, 1)                                               # (L, N, D) -> (N, L, D)
-        mask = None if self.attn_mask is None else self.attn_mask[:x.shape[1], :x.shape[1]]
+        x = x.transpose(0, 1)  # (L, N, D) -> (N, L, D)
+        mask = None if self.attn_mask is None else self.attn_mask[: x.shape[1], : x.shape[1]]
         for i, block in enumerate(self.resblocks):
             prompt = getattr(block, "VPT_shallow", None)
             if prompt is None and i > 0 and used < len(deep):
                 prompt, used = deep[used], used + 1
             x = block(x if prompt is None else self._replace(x, prompt), attn_mask=mask)
-        x = x.transpose(0, 1)                                               # (N, L, D) -> (L, N, D)
+        x = x.transpose(0, 1)  # (N, L, D) -> (L, N, D)
         return x if isinstance(inputs, Tensor) else [x, deep, used]
 
     def _replace(self, x: Tensor, prompt: Tensor) -> Tensor:
         start = 1 if self.attn_mask is not None else x.shape[1] - len(prompt)
-        prompt = prompt.to(x.dtype).expand(x.shape[0], -1, -1)              # (n, D) -> (N, n, D)
-        return torch.cat([x[:, :start], prompt, x[:, start + prompt.shape[1]:]], dim=1)
+        prompt = prompt.to(x.dtype).expand(x.shape[0], -1, -1)  # (n, D) -> (N, n, D)
+        return torch.cat([x[:, :start], prompt, x[:, start + prompt.shape[1] :]], dim=1)
 
 
 class VisionTransformer(open_clip.transformer.VisionTransformer):
@@ -61,8 +62,9 @@ class VisionTransformer(open_clip.transformer.VisionTransformer):
         self.__dict__.update(built.__dict__)  # its parts under their names; `built` is not used any more
         self.transformer = Transformer(built.transformer.resblocks, built.transformer.width)
 
-    def forward(self, image: Tensor, shared_ctx: Tensor | None = None,
-                compound_deeper_prompts: Sequence[Tensor] = ()) -> Tensor:
+    def forward(
+        self, image: Tensor, shared_ctx: Tensor | None = None, compound_deeper_prompts: Sequence[Tensor] = ()
+    ) -> Tensor:
         """Images (B, 3, S, S) -> features (B, E), not normalised.
 
         Args:
@@ -75,7 +77,7 @@ class VisionTransformer(open_clip.transformer.VisionTransformer):
             shared_ctx = getattr(self, "VPT", None)
         deep = list(compound_deeper_prompts) or [block.VPT_shallow for block in blocks if hasattr(block, "VPT_shallow")]
         handle = SimpleNamespace(model=SimpleNamespace(visual=self), dtype=self.conv1.weight.dtype, name="clip")
-        return VisionTower(handle, "clip").encode(image, shared_ctx, deep[:len(blocks) - 1])
+        return VisionTower(handle, "clip").encode(image, shared_ctx, deep[: len(blocks) - 1])
 
 
 class CLIP(nn.Module):
@@ -121,8 +123,8 @@ class CLIP(nn.Module):
 
     def encode_text(self, text: Tensor) -> Tensor:
         """Token ids (N, L) of `tokenize` -> features (N, E), not normalised."""
-        x = self.token_embedding(text).type(self.dtype)                     # (N, L, D)
-        x = x + self.positional_embedding[:text.shape[1]].type(self.dtype)
+        x = self.token_embedding(text).type(self.dtype)  # (N, L, D)
+        x = x + self.positional_embedding[: text.shape[1]].type(self.dtype)
         x = self.ln_final(self.transformer(x.transpose(0, 1)).transpose(0, 1))
         return x[torch.arange(len(x), device=x.device), text.argmax(dim=-1)] @ self.text_projection
 
@@ -156,8 +158,9 @@ def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping | None
     model = CLIP(build_clip(state, architecture(state), dtype=torch.float16))
     exact = {name: weight.data for name, weight in model.named_parameters()}
     convert_weights(model)
-    model._before_rounding = {name: exact[name] for name, weight in model.named_parameters()
-                              if not torch.equal(weight.float(), exact[name])}
+    model._before_rounding = {
+        name: exact[name] for name, weight in model.named_parameters() if not torch.equal(weight.float(), exact[name])
+    }
     if design_details:
         _add_prompts(model, design_details)
     return model.eval()
@@ -172,7 +175,7 @@ def _add_prompts(model: CLIP, design: Mapping) -> None:
 
 
 def _add_deep_prompts(transformer: Transformer, depth: int, n: int) -> None:
-    for block in transformer.resblocks[1:max(depth, 1)]:
+    for block in transformer.resblocks[1 : max(depth, 1)]:
         block.VPT_shallow = _prompt(n, transformer.width)
 
 

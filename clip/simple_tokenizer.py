@@ -1,4 +1,5 @@
 """CLIP's byte-pair tokenizer under OpenAI's module path and token names."""
+
 from __future__ import annotations
 
 import regex

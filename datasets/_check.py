@@ -1,4 +1,5 @@
 """What is there of a dataset, against what should be: counts per domain and class, split files, unreadable images."""
+
 from pathlib import Path
 
 from dassl.utils.errors import UserError
@@ -82,8 +83,12 @@ def _check_domain(facts: DomainSet, place: Place, entry: DomainReport, report: C
         remarks.append(f"{entry.domain}: {len(images)} class folders, {facts.n_classes} expected")
     remarks += [f"{entry.domain}: no images of {name}" for name, paths in images.items() if not paths]
     if deep:
-        report.problems += [f"{entry.domain}: unreadable image {path}"
-                            for paths in images.values() for path in paths if not readable(path)]
+        report.problems += [
+            f"{entry.domain}: unreadable image {path}"
+            for paths in images.values()
+            for path in paths
+            if not readable(path)
+        ]
 
 
 def _images(facts: DomainSet, entry: DomainReport) -> dict[str, list[Path]]:
@@ -95,21 +100,23 @@ def _images(facts: DomainSet, entry: DomainReport) -> dict[str, list[Path]]:
         return images
     for piece in domain_pieces(facts, entry.folder):
         for name, folder in piece.classes.items():
-            images.setdefault(name, []).extend(folder / file for file in image_names(folder)
-                                               if f"{entry.domain}/{name}/{file}" not in facts.corrupt)
+            images.setdefault(name, []).extend(
+                folder / file for file in image_names(folder) if f"{entry.domain}/{name}/{file}" not in facts.corrupt
+            )
     return images
 
 
 def _advise(facts: DomainSet, report: CheckReport, folder: Path) -> None:
     if facts.rendered and not report.ok:
-        report.advice.append(f"remove {folder} where it exists; python -m promptshift.data prepare {facts.name} "
-                             "renders it anew")
+        report.advice.append(f"remove {folder} where it exists; promptshift data prepare {facts.name} renders it anew")
     elif not report.ok:
         report.advice.append(missing_data_help(facts.archives, folder))
     if report.ok and not all(entry.split for entry in report.domains):
-        report.advice.append("no split files yet; the first run makes them, or uses published ones from "
-                             f"{facts.split_archive.link}" if facts.split_archive else
-                             "no split files yet; the first run makes them")
+        report.advice.append(
+            f"no split files yet; the first run makes them, or uses published ones from {facts.split_archive.link}"
+            if facts.split_archive
+            else "no split files yet; the first run makes them"
+        )
 
 
 def _check_images(facts: ImageSet, root: Path, deep: bool) -> CheckReport:
@@ -132,8 +139,11 @@ def _check_images(facts: ImageSet, root: Path, deep: bool) -> CheckReport:
         if parts and entry.found != expected:
             report.problems.append(f"{name}: {entry.found:,} images, {expected:,} expected")
         if deep:
-            report.problems += [f"{name}: unreadable image {image_dir / item.relpath}" for item in parts.get(name, [])
-                                if not readable(image_dir / item.relpath)]
+            report.problems += [
+                f"{name}: unreadable image {image_dir / item.relpath}"
+                for item in parts.get(name, [])
+                if not readable(image_dir / item.relpath)
+            ]
     if not report.ok:
         report.advice.append(missing_images_help(facts, folder))
     return report
@@ -145,5 +155,9 @@ def _named_parts(facts: ImageSet, parts: Parts) -> dict[str, list[Item]]:
     if "test" in facts.totals:
         return {"test": test}
     base = set(select_labels((item.label for item in test), "base"))
-    return {"train": train, "val": val, "base test": [item for item in test if item.label in base],
-            "new test": [item for item in test if item.label not in base]}
+    return {
+        "train": train,
+        "val": val,
+        "base test": [item for item in test if item.label in base],
+        "new test": [item for item in test if item.label not in base],
+    }

@@ -1,4 +1,5 @@
 """Few-shot sets: k images per class, drawn as upstream draws them and kept as JSON beside the images."""
+
 import os
 import random
 from pathlib import Path, PurePosixPath
@@ -10,8 +11,9 @@ from dassl.utils.errors import UserError
 MAX_VAL_SHOTS = 4
 
 
-def fewshot_sets(dataset: DatasetBase, train: list[Datum], val: list[Datum], shots: int, seed: int, folder: Path,
-                 base: Path) -> tuple[list[Datum], list[Datum]]:
+def fewshot_sets(
+    dataset: DatasetBase, train: list[Datum], val: list[Datum], shots: int, seed: int, folder: Path, base: Path
+) -> tuple[list[Datum], list[Datum]]:
     """`shots` images per class of `train` and min(shots, 4) of `val`.
 
     The set is a function of (seed, train, val): Python's generator is seeded for the draw and put back afterwards, so
@@ -30,8 +32,9 @@ def fewshot_sets(dataset: DatasetBase, train: list[Datum], val: list[Datum], sho
     for candidate, read in ((path, _read_json_cache), (path.with_suffix(".pkl"), _read_pickle_cache)):
         if candidate.is_file():
             print(f"Loading few-shot data from {candidate}")
-            sets = [_match(names, data, base, candidate)
-                    for names, data in zip(read(candidate), (train, val), strict=True)]
+            sets = [
+                _match(names, data, base, candidate) for names, data in zip(read(candidate), (train, val), strict=True)
+            ]
             break
     else:
         candidate, sets = None, _draw(dataset, train, val, shots, seed)
@@ -43,8 +46,9 @@ def fewshot_sets(dataset: DatasetBase, train: list[Datum], val: list[Datum], sho
 
 def _say_where_short(dataset: DatasetBase, train: list[Datum], shots: int) -> None:
     """Print one line when classes have fewer training images than were asked for."""
-    short = {items[0].classname: len(items) for items in dataset.split_dataset_by_label(train).values()
-             if len(items) < shots}
+    short = {
+        items[0].classname: len(items) for items in dataset.split_dataset_by_label(train).values() if len(items) < shots
+    }
     if short:
         named = ", ".join(f"{name} ({count})" for name, count in list(short.items())[:5])
         more = f" and {len(short) - 5} more" if len(short) > 5 else ""
@@ -55,16 +59,20 @@ def _draw(dataset: DatasetBase, train: list[Datum], val: list[Datum], shots: int
     state = random.getstate()
     if seed >= 0:
         random.seed(seed)
-    sets = [dataset.generate_fewshot_dataset(data, num_shots=count) if data else []
-            for data, count in ((train, shots), (val, min(shots, MAX_VAL_SHOTS)))]
+    sets = [
+        dataset.generate_fewshot_dataset(data, num_shots=count) if data else []
+        for data, count in ((train, shots), (val, min(shots, MAX_VAL_SHOTS)))
+    ]
     if seed >= 0:
         random.setstate(state)
     return sets
 
 
 def _write(path: Path, sets: list[list[Datum]], base: Path) -> None:
-    content = {part: [[_below(item, base), item.label, item.domain, item.classname]
-                      for item in data] for part, data in zip(("train", "val"), sets, strict=True)}
+    content = {
+        part: [[_below(item, base), item.label, item.domain, item.classname] for item in data]
+        for part, data in zip(("train", "val"), sets, strict=True)
+    }
     try:
         write_json(content, str(path))
     except OSError as error:

@@ -3,6 +3,7 @@
 A reader returns the parts `train`, `val` and `test` (an absent one is empty) as lists of items whose paths are relative
 to the image folder.
 """
+
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -30,8 +31,10 @@ def read_parts(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
     train, val, test = _READERS[facts.layout](facts, image_dir, root)
     shared = {item.relpath for item in val} & {item.relpath for item in test}
     if shared:
-        raise UserError(f"{facts.name}: {len(shared):,} images are in val and in test, e.g. {min(shared)}; the split "
-                        "file must keep them apart")
+        raise UserError(
+            f"{facts.name}: {len(shared):,} images are in val and in test, e.g. {min(shared)}; the split "
+            "file must keep them apart"
+        )
     if not test or not (train or facts.test_only):
         raise UserError(f"{facts.name}: no {'train' if test else 'test'} images under {image_dir}")
     return train, val, test
@@ -42,11 +45,15 @@ def _read_split(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
     path = find_folder(Path(root, facts.folder), facts.files[0].file)
     content = read_json(path)
     try:
-        parts = tuple([Item(name.replace("\\", "/"), int(label), 0, classname)
-                       for name, label, classname in content[part]] for part in ("train", "val", "test"))
+        parts = tuple(
+            [Item(name.replace("\\", "/"), int(label), 0, classname) for name, label, classname in content[part]]
+            for part in ("train", "val", "test")
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not a split file with the keys train, val and test and entries [path, label, class "
-                        f"name] ({error!r})") from error
+        raise UserError(
+            f"{path}: not a split file with the keys train, val and test and entries [path, label, class "
+            f"name] ({error!r})"
+        ) from error
     check_exists(image_dir, [item for part in parts for item in part], path)
     return parts
 
@@ -79,9 +86,15 @@ def _read_synsets(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
     if unknown:
         raise UserError(f"{facts.name}: folder {unknown[0]} under {image_dir} is not in classnames.txt")
     labels = {name: label for label, name in enumerate(sorted(listing["train"]))}
-    train, test = ([Item(f"{part}/{name}/{file}", labels[name], 0, names[name])
-                    for name, files in listing[part].items() if name in labels for file in files]
-                   for part in ("train", "val"))
+    train, test = (
+        [
+            Item(f"{part}/{name}/{file}", labels[name], 0, names[name])
+            for name, files in listing[part].items()
+            if name in labels
+            for file in files
+        ]
+        for part in ("train", "val")
+    )
     return train, [], test
 
 
@@ -90,8 +103,10 @@ def _own_listing(path: Path, image_dir: Path) -> dict[str, dict[str, list[str]]]
     if path.is_file():
         print(f"Listing of the images: {path}")
         return read_json(path)
-    listing = {part: {name: image_names(folder) for name, folder in sub_folders(image_dir / part).items()}
-               for part in ("train", "val")}
+    listing = {
+        part: {name: image_names(folder) for name, folder in sub_folders(image_dir / part).items()}
+        for part in ("train", "val")
+    }
     if all(any(part.values()) for part in listing.values()):  # half a dataset is not worth keeping a listing of
         try:
             write_json(listing, path)
@@ -127,8 +142,11 @@ def _read_variant(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
     unknown = [name for name in folders if name not in names]
     if unknown:
         raise UserError(f"{facts.name}: folder {image_dir / unknown[0]} is not in classnames.txt")
-    test = [Item(f"{name}/{file}", label, 0, names[name])
-            for label, (name, folder) in enumerate(folders.items()) for file in image_names(folder)]
+    test = [
+        Item(f"{name}/{file}", label, 0, names[name])
+        for label, (name, folder) in enumerate(folders.items())
+        for file in image_names(folder)
+    ]
     return [], [], test
 
 
@@ -168,13 +186,19 @@ def label_names(facts: ImageSet, items: Iterable[Item]) -> list[str]:
     named: dict[int, str] = {}
     for item in items:
         if named.setdefault(item.label, item.classname) != item.classname:
-            raise UserError(f"{facts.name}: label {item.label} is called {named[item.label]!r} and "
-                            f"{item.classname!r} ({item.relpath})")
+            raise UserError(
+                f"{facts.name}: label {item.label} is called {named[item.label]!r} and "
+                f"{item.classname!r} ({item.relpath})"
+            )
     if sorted(named) != list(range(len(named))):
         raise UserError(f"{facts.name}: {len(named)} labels, the highest is {max(named)}; they must count from 0")
     return [named[label] for label in range(len(named))]
 
 
 _READERS: dict[str, Callable[[ImageSet, Path, Path], Parts]] = {
-    SPLIT: _read_split, LISTS: _read_lists, SYNSETS: _read_synsets, VARIANT: _read_variant, RENDERED: _read_rendered,
+    SPLIT: _read_split,
+    LISTS: _read_lists,
+    SYNSETS: _read_synsets,
+    VARIANT: _read_variant,
+    RENDERED: _read_rendered,
 }

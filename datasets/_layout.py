@@ -1,4 +1,5 @@
 """Finding the images of a multi-domain dataset on disk. Folders are listed once; no file is stat-ed."""
+
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,11 +105,18 @@ def domain_pieces(facts: DomainSet, domain_dir: Path, variant: str = "") -> list
 def _class_folders(facts: DomainSet, folder: Path) -> dict[str, Path]:
     """Class name -> folder; numbered folders get the names of the table."""
     numbered = {str(label): name for label, name in enumerate(facts.numbered_classes)}
-    return {numbered.get(name, name): path for name, path in sub_folders(folder).items()
-            if name not in facts.not_classes}
+    return {
+        numbered.get(name, name): path for name, path in sub_folders(folder).items() if name not in facts.not_classes
+    }
 
 
 def class_names(facts: DomainSet, place: Place) -> list[str]:
     """Sorted class names over all domains that are there: labels do not depend on the domains in use."""
-    return sorted({name for folder in place.domain_dirs.values()
-                   for piece in domain_pieces(facts, folder) for name in piece.classes})
+    return sorted(
+        {
+            name
+            for folder in place.domain_dirs.values()
+            for piece in domain_pieces(facts, folder)
+            for name in piece.classes
+        }
+    )

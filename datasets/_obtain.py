@@ -1,4 +1,5 @@
 """Getting the images of a dataset: found, downloaded, or rendered."""
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,8 +32,9 @@ def obtain(facts: DomainSet, root: str | Path, needed: list[str], download: bool
     wanted = _archives_wanted(facts, find_place(facts, root), folder, needed)
     offline = [archive for archive in wanted if not (folder / DOWNLOAD_FOLDER / archive.file).exists()]
     if offline and not download:
-        raise UserError(f"{_not_found(facts, folder, needed)}; DATASET.DOWNLOAD is False; "
-                        f"{missing_data_help(offline, folder)}")
+        raise UserError(
+            f"{_not_found(facts, folder, needed)}; DATASET.DOWNLOAD is False; {missing_data_help(offline, folder)}"
+        )
     for archive in wanted:
         _download(facts, archive, folder, needed)
     place = find_place(facts, root)
@@ -61,13 +63,17 @@ def obtain_images(facts: ImageSet, root: str | Path, download: bool = True) -> P
     wanted += [file for file in facts.files if find_folder(folder, file.file) is None and not _shared(root, file)]
     for archive in wanted:
         if not download and not _archive(folder, archive).exists():
-            raise UserError(f"{facts.name}: no {archive.file} under {folder}; DATASET.DOWNLOAD is False; "
-                            f"{missing_images_help(facts, folder)}")
+            raise UserError(
+                f"{facts.name}: no {archive.file} under {folder}; DATASET.DOWNLOAD is False; "
+                f"{missing_images_help(facts, folder)}"
+            )
         try:
             _fetch_and_extract(archive, _archive(folder, archive), folder)
         except (UserError, OSError) as error:
-            raise UserError(f"{facts.name}: no {archive.file} under {folder}; download failed ({_one_line(error)}); "
-                            f"{missing_images_help(facts, folder)}") from error
+            raise UserError(
+                f"{facts.name}: no {archive.file} under {folder}; download failed ({_one_line(error)}); "
+                f"{missing_images_help(facts, folder)}"
+            ) from error
     found = find_folder(folder, facts.images)
     if found is None:
         raise UserError(f"{facts.name}: no folder {folder / facts.images}; {missing_images_help(facts, folder)}")
@@ -105,9 +111,12 @@ def _render(facts: DomainSet | ImageSet, folder: Path) -> None:
 def _archives_wanted(facts: DomainSet, place: Place | None, folder: Path, needed: list[str]) -> list[Archive]:
     """Archives to fetch: unfinished ones, and those of missing domains where domains come one by one."""
     present = place.domain_dirs if place else {}
-    return [archive for archive in facts.archives
-            if (folder / DOWNLOAD_FOLDER / archive.file).exists()
-            or (archive.domain in needed and archive.domain not in present if archive.domain else not present)]
+    return [
+        archive
+        for archive in facts.archives
+        if (folder / DOWNLOAD_FOLDER / archive.file).exists()
+        or (archive.domain in needed and archive.domain not in present if archive.domain else not present)
+    ]
 
 
 def _download(facts: DomainSet, archive: Archive, folder: Path, needed: list[str]) -> None:
@@ -115,8 +124,10 @@ def _download(facts: DomainSet, archive: Archive, folder: Path, needed: list[str
     try:
         _fetch_and_extract(archive, path, folder)
     except (UserError, OSError) as error:
-        raise UserError(f"{_not_found(facts, folder, needed)}; download failed ({_one_line(error)}); "
-                        f"{missing_data_help([archive], folder)}") from error
+        raise UserError(
+            f"{_not_found(facts, folder, needed)}; download failed ({_one_line(error)}); "
+            f"{missing_data_help([archive], folder)}"
+        ) from error
 
 
 def _download_splits(facts: DomainSet, folder: Path) -> None:

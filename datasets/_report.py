@@ -1,4 +1,5 @@
 """The report about one dataset on disk, and its text."""
+
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,11 +57,17 @@ def format_report(report: CheckReport) -> str:
     lines = [f"{report.name}: {report.folder}"]
     for entry in report.domains:
         expected = "unknown" if entry.expected is None else f"{entry.expected:,}"
-        split = (f"; train {len(entry.split.train):,}, val {len(entry.split.val):,} ({entry.split.file})"
-                 if entry.split else "")
+        split = (
+            f"; train {len(entry.split.train):,}, val {len(entry.split.val):,} ({entry.split.file})"
+            if entry.split
+            else ""
+        )
         counts = entry.per_class.values()
-        classes = (f"; {len(counts)} of {report.n_classes} classes, {min(counts):,} to {max(counts):,} images each"
-                   if counts else "")
+        classes = (
+            f"; {len(counts)} of {report.n_classes} classes, {min(counts):,} to {max(counts):,} images each"
+            if counts
+            else ""
+        )
         lines.append(f"  {entry.domain}: {entry.found:,} images (expected {expected}){classes}{split}")
     lines += [f"  problem: {problem}" for problem in report.problems]
     lines += [f"  note: {advice}" for advice in report.advice]

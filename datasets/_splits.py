@@ -4,6 +4,7 @@ A split file is upstream's JSON: keys train, val, test with items [relative path
 The published files (`spg_coop_splits/`, `dpspg_coop_splits/`) are used when they are there. Otherwise a split by the
 same rules is made once, with a fixed seed, and written to `promptshift_splits/` beside the images.
 """
+
 import functools
 import random
 from collections import defaultdict
@@ -140,8 +141,11 @@ def _read_file(facts: DomainSet, place: Place, domain: str, path: Path) -> Split
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: not a split file with the keys train and val ({error!r})") from error
     train, val = (list(map(_parser(facts, place, domain, path), part)) for part in parts)
-    corrupt = {f"{place.domain_dirs[domain].name}/{rest}" for first, _, rest in
-               (name.partition("/") for name in facts.corrupt) if first == domain}
+    corrupt = {
+        f"{place.domain_dirs[domain].name}/{rest}"
+        for first, _, rest in (name.partition("/") for name in facts.corrupt)
+        if first == domain
+    }
     train, val = ([item for item in part if item.relpath not in corrupt] for part in (train, val))
     unlisted = check_exists(place.image_dir, train + val, path) - corrupt
     if unlisted and OWN_FOLDER in path.parts and RULE_3_PERCENT not in dict(facts.pieces).values():
@@ -157,7 +161,7 @@ def _parser(facts: DomainSet, place: Place, domain: str, path: Path) -> Callable
     def below_images(folder: str) -> str:
         names = PurePosixPath(folder).parts
         at = [facts.domain_of_folder(name) for name in names].index(domain)
-        return "/".join((place.domain_dirs[domain].name, *names[at + 1:]))
+        return "/".join((place.domain_dirs[domain].name, *names[at + 1 :]))
 
     def parse(entry: object) -> Item:
         try:
@@ -165,11 +169,13 @@ def _parser(facts: DomainSet, place: Place, domain: str, path: Path) -> Callable
             folder, _, name = relpath.replace("\\", "/").rpartition("/")
             item = Item(f"{below_images(folder)}/{name}", int(label), int(index), classname)
         except (ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: entry {entry!r} is not [path below a folder {domain!r}, label, domain index, "
-                            "class name]") from error
+            raise UserError(
+                f"{path}: entry {entry!r} is not [path below a folder {domain!r}, label, domain index, class name]"
+            ) from error
         if item.domain != domain_index:
-            raise UserError(f"{path}: entry {entry!r} has domain index {item.domain}; {domain} of {facts.name} is "
-                            f"{domain_index}")
+            raise UserError(
+                f"{path}: entry {entry!r} has domain index {item.domain}; {domain} of {facts.name} is {domain_index}"
+            )
         return item
 
     return parse
@@ -181,8 +187,10 @@ def _read_lists(facts: DomainSet, place: Place, domain: str) -> Split:
     for name in files:
         path = find_beside(place, (facts.lists,), name)
         if path is None:
-            raise UserError(f"{facts.name}: {place.dataset_dir / facts.lists / name} is missing; get the lists from "
-                            f"{facts.split_archive.link} and unpack them there")
+            raise UserError(
+                f"{facts.name}: {place.dataset_dir / facts.lists / name} is missing; get the lists from "
+                f"{facts.split_archive.link} and unpack them there"
+            )
         lines = (line.rsplit(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
         index = facts.domains.index(domain)
         parse = _parser(facts, place, domain, path)
@@ -207,6 +215,8 @@ def check_exists(image_dir: Path, items: list[Item], path: Path) -> set[str]:
         missing += [f"{folder}/{name}" for name in sorted(names - present)]
         unlisted.update(f"{folder}/{name}" for name in present - names)
     if missing:
-        raise UserError(f"{path} names {len(missing):,} of {len(items):,} images that are not under "
-                        f"{image_dir}, the first is {missing[0]}; restore them or delete the split file")
+        raise UserError(
+            f"{path} names {len(missing):,} of {len(items):,} images that are not under "
+            f"{image_dir}, the first is {missing[0]}; restore them or delete the split file"
+        )
     return unlisted

@@ -3,6 +3,7 @@
 One class serves the whole table of `_facts.py`. Protocol of SPG (arXiv 2404.19286) and DPSPG (arXiv 2505.18770):
 train and val are the train and val splits of the source domains, test is every image of the target domains.
 """
+
 import os
 from pathlib import Path
 
@@ -39,13 +40,16 @@ class MultiDomainDataset(DatasetBase):
     def __init__(self, cfg: CfgNode) -> None:
         options = cfg.DATASET
         if not options.ROOT:
-            raise UserError(f"DATASET.ROOT is empty; give the folder that holds (or will hold) the images of "
-                            f"{options.NAME} with --root")
+            raise UserError(
+                f"DATASET.ROOT is empty; give the folder that holds (or will hold) the images of "
+                f"{options.NAME} with --root"
+            )
         facts = self.facts = self.facts_for(options)
         self.name = facts.name
         variant = _variant(facts, options)
         self.source_domains, self.target_domains = choose_domains(
-            facts, options.NAME, options.SOURCE_DOMAINS, options.TARGET_DOMAINS)
+            facts, options.NAME, options.SOURCE_DOMAINS, options.TARGET_DOMAINS
+        )
         self.domains = list(facts.domains)
         used = list(dict.fromkeys(self.source_domains + self.target_domains))
         root = Path(os.path.abspath(os.path.expanduser(options.ROOT)))
@@ -57,8 +61,15 @@ class MultiDomainDataset(DatasetBase):
         train, val, test = self._pool(splits, place, options.get("TEST_ALL", False))
         if options.NUM_SHOTS > 0:
             tag = "-".join(filter(None, (facts.name, variant, "".join(map(facts.code_of, self.source_domains)))))
-            train, val = fewshot_sets(self, train, val, options.NUM_SHOTS, cfg.SEED,
-                                      place.dataset_dir / "split_fewshot" / tag, place.image_dir)
+            train, val = fewshot_sets(
+                self,
+                train,
+                val,
+                options.NUM_SHOTS,
+                cfg.SEED,
+                place.dataset_dir / "split_fewshot" / tag,
+                place.image_dir,
+            )
         subsample = options.get("SUBSAMPLE_CLASSES", "all")
         kept = select_labels(range(len(self._label_names)), subsample)
         self._label_names = [self._label_names[label] for label in kept]
@@ -83,8 +94,11 @@ class MultiDomainDataset(DatasetBase):
         same = set(self.source_domains) == set(self.target_domains) and not test_all
         train = [item for domain in self.source_domains for item in splits[domain].train]
         val = [item for domain in self.source_domains for item in splits[domain].val]
-        test = [item for domain in self.target_domains
-                for item in (splits[domain].val if same else splits[domain].train + splits[domain].val)]
+        test = [
+            item
+            for domain in self.target_domains
+            for item in (splits[domain].val if same else splits[domain].train + splits[domain].val)
+        ]
         return [[_datum(item, place) for item in part] for part in (train, val, test)]
 
     def get_num_classes(self, data_source: list[Datum]) -> int:
@@ -111,23 +125,29 @@ def choose_domains(facts: DomainSet, name: str, sources: list, targets: list) ->
     if cross and not source and not target:
         source = list(facts.domains)
     if not source and not target:
-        raise UserError(f"DATASET.SOURCE_DOMAINS and DATASET.TARGET_DOMAINS are both empty for {facts.name}; name the "
-                        f"held-out domain with --target-domains; allowed: {facts.allowed_domains()}")
+        raise UserError(
+            f"DATASET.SOURCE_DOMAINS and DATASET.TARGET_DOMAINS are both empty for {facts.name}; name the "
+            f"held-out domain with --target-domains; allowed: {facts.allowed_domains()}"
+        )
     mirrored = cross or name.endswith("_CoOp")
     source = source or _counterpart(facts, target, mirrored, "DATASET.SOURCE_DOMAINS")
     target = target or _counterpart(facts, source, mirrored, "DATASET.TARGET_DOMAINS")
     shared = [domain for domain in target if domain in source]
     if shared and set(source) != set(target):
-        raise UserError(f"DATASET.TARGET_DOMAINS: {', '.join(shared)} of {facts.name} is also in "
-                        f"DATASET.SOURCE_DOMAINS ({', '.join(source)}); sources and targets must differ or be equal")
+        raise UserError(
+            f"DATASET.TARGET_DOMAINS: {', '.join(shared)} of {facts.name} is also in "
+            f"DATASET.SOURCE_DOMAINS ({', '.join(source)}); sources and targets must differ or be equal"
+        )
     return source, target
 
 
 def _counterpart(facts: DomainSet, given: list[str], mirrored: bool, key: str) -> list[str]:
     others = list(given) if mirrored else [domain for domain in facts.domains if domain not in given]
     if not others:
-        raise UserError(f"{key} is empty and no domain of {facts.name} is left for it ({', '.join(given)} are taken); "
-                        f"allowed: {facts.allowed_domains()}")
+        raise UserError(
+            f"{key} is empty and no domain of {facts.name} is left for it ({', '.join(given)} are taken); "
+            f"allowed: {facts.allowed_domains()}"
+        )
     return others
 
 
@@ -135,8 +155,10 @@ def _variant(facts: DomainSet, options: CfgNode) -> str:
     variant = options.get("VARIANT", "")
     allowed = ["", *facts.variants]
     if variant not in allowed:
-        raise UserError(f"DATASET.VARIANT: {variant!r} is not a variant of {facts.name}; allowed: "
-                        f"{', '.join(map(repr, allowed))}{suggest(variant, allowed)}")
+        raise UserError(
+            f"DATASET.VARIANT: {variant!r} is not a variant of {facts.name}; allowed: "
+            f"{', '.join(map(repr, allowed))}{suggest(variant, allowed)}"
+        )
     return variant
 
 
@@ -146,16 +168,20 @@ def _label_names(facts: DomainSet, place: Place, splits: dict[str, Split]) -> li
     for split in splits.values():
         for item in split.train + split.val:
             if named.setdefault(item.label, item.classname) != item.classname:
-                raise UserError(f"{facts.name}: label {item.label} is {named[item.label]!r} in one split and "
-                                f"{item.classname!r} in {split.file}; delete splits made for other class folders")
+                raise UserError(
+                    f"{facts.name}: label {item.label} is {named[item.label]!r} in one split and "
+                    f"{item.classname!r} in {split.file}; delete splits made for other class folders"
+                )
     folders = [] if facts.lists else class_names(facts, place)
     if all(label < len(folders) and folders[label] == name for label, name in named.items()):
         names = folders
     elif sorted(named) == list(range(len(named))):
         names = [named[label] for label in range(len(named))]
     else:
-        raise UserError(f"{facts.name}: the labels of {', '.join(split.file for split in splits.values())} are not "
-                        f"0 to {len(named) - 1}; use the split files of one source")
+        raise UserError(
+            f"{facts.name}: the labels of {', '.join(split.file for split in splits.values())} are not "
+            f"0 to {len(named) - 1}; use the split files of one source"
+        )
     if len(names) != facts.n_classes:
         print(f"{facts.name} has {len(names)} classes under {place.image_dir}, {facts.n_classes} expected")
     return names
@@ -178,13 +204,20 @@ def _report_gaps(facts: DomainSet, splits: dict[str, Split], names: list[str], s
 
 
 def _datum(item: Item, place: Place) -> Datum:
-    return Datum(impath=os.path.join(place.image_dir, item.relpath), label=item.label, domain=item.domain,
-                 classname=item.classname)
+    return Datum(
+        impath=os.path.join(place.image_dir, item.relpath),
+        label=item.label,
+        domain=item.domain,
+        classname=item.classname,
+    )
 
 
 def _register(facts: DomainSet) -> None:
-    body = {"facts": facts, "__doc__": f"{facts.name}: {', '.join(facts.domains)}; {facts.n_classes} classes.",
-            "__module__": __name__}
+    body = {
+        "facts": facts,
+        "__doc__": f"{facts.name}: {', '.join(facts.domains)}; {facts.n_classes} classes.",
+        "__module__": __name__,
+    }
     DATASET_REGISTRY.register(aliases=facts.aliases)(type(facts.name, (MultiDomainDataset,), body))
 
 

@@ -3,6 +3,7 @@
 One class serves the whole table of `_image_facts.py`. The few-shot draws are upstream's: train, then val, of all
 classes; then DATASET.SUBSAMPLE_CLASSES keeps the base or the new half, relabelled from 0 (arXiv 2203.05557).
 """
+
 import os
 import random
 from pathlib import Path
@@ -64,8 +65,9 @@ class ImageSetDataset(DatasetBase):
         """Facts of the dataset that a DATASET block names."""
         return cls.facts
 
-    def _few_shots(self, train: list[Datum], val: list[Datum], shots: int, seed: int, folder: Path,
-                   image_dir: Path) -> tuple[list[Datum], list[Datum]]:
+    def _few_shots(
+        self, train: list[Datum], val: list[Datum], shots: int, seed: int, folder: Path, image_dir: Path
+    ) -> tuple[list[Datum], list[Datum]]:
         few, few_val = fewshot_sets(self, train, val, shots, seed, folder / "split_fewshot", image_dir)
         return few, few_val or _held_out(self, train, few, min(shots, MAX_VAL_SHOTS), seed)
 
@@ -88,8 +90,9 @@ def _held_out(dataset: DatasetBase, train: list[Datum], taken: list[Datum], coun
 
 def _check_options(facts: ImageSet, options: CfgNode) -> None:
     if not options.ROOT:
-        raise UserError(f"DATASET.ROOT is empty; give the folder that holds (or will hold) the images of {facts.name} "
-                        "with --root")
+        raise UserError(
+            f"DATASET.ROOT is empty; give the folder that holds (or will hold) the images of {facts.name} with --root"
+        )
     for key in ("SOURCE_DOMAINS", "TARGET_DOMAINS"):
         if options[key]:
             raise UserError(f"DATASET.{key}: {', '.join(map(str, options[key]))}; {facts.name} has no domains")
@@ -97,8 +100,10 @@ def _check_options(facts: ImageSet, options: CfgNode) -> None:
         raise UserError(f"DATASET.TEST_ALL: True is for datasets with domains; {facts.name} has its own test images")
     variant, allowed = options.get("VARIANT", ""), ("", VAL_IS_TEST)
     if variant not in allowed:
-        raise UserError(f"DATASET.VARIANT: {variant!r} is not a variant of {facts.name}; allowed: "
-                        f"{', '.join(map(repr, allowed))}{suggest(variant, allowed)}")
+        raise UserError(
+            f"DATASET.VARIANT: {variant!r} is not a variant of {facts.name}; allowed: "
+            f"{', '.join(map(repr, allowed))}{suggest(variant, allowed)}"
+        )
 
 
 def _datum(item: Item, image_dir: Path) -> Datum:

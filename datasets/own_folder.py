@@ -1,4 +1,5 @@
 """Your own images as a dataset: sub-folders name domains and classes; three lines of YAML, no Python."""
+
 import dataclasses
 import os
 from pathlib import Path
@@ -47,17 +48,24 @@ def read_folder(root: str | Path, folder: str) -> tuple[DomainSet, Place]:
             and punctuation, a domain has no image, or there are fewer than two classes.
     """
     if not folder:
-        raise UserError("DATASET.FOLDER is empty; FolderDG takes the name of a folder below DATASET.ROOT that holds "
-                        f"{_LAYOUTS}")
+        raise UserError(
+            f"DATASET.FOLDER is empty; FolderDG takes the name of a folder below DATASET.ROOT that holds {_LAYOUTS}"
+        )
     top = Path(os.path.abspath(os.path.expanduser(root)), folder)
     if not top.is_dir():
         raise UserError(f"DATASET.FOLDER: {folder!r} is not a folder below DATASET.ROOT: there is no {top}")
     image_dir = top / "images" if sub_folders(top / "images") else top
     place = _place(top, image_dir)
     names = tuple(sorted(place.domain_dirs))
-    facts = DomainSet(f"{FolderDG.__name__}-{top.name}", (folder,), dict.fromkeys(names), names, 0,
-                      folder_names={normalise(path.name): name for name, path in place.domain_dirs.items()},
-                      not_classes=_NOT_IMAGES)
+    facts = DomainSet(
+        f"{FolderDG.__name__}-{top.name}",
+        (folder,),
+        dict.fromkeys(names),
+        names,
+        0,
+        folder_names={normalise(path.name): name for name, path in place.domain_dirs.items()},
+        not_classes=_NOT_IMAGES,
+    )
     _check_domains(facts, place)
     classes = class_names(facts, place)
     if len(classes) < 2:
@@ -75,8 +83,10 @@ def _place(top: Path, image_dir: Path) -> Place:
         return Place(top, image_dir.parent, {top.name: image_dir})
     if without:
         others = ", ".join(name for name in below if name not in without)
-        raise UserError(f"DATASET.FOLDER: {image_dir / without[0]} has no class folders, unlike {others}; every domain "
-                        "holds <class>/ with images")
+        raise UserError(
+            f"DATASET.FOLDER: {image_dir / without[0]} has no class folders, unlike {others}; every domain "
+            "holds <class>/ with images"
+        )
     return Place(top, image_dir, below)
 
 
@@ -85,7 +95,9 @@ def _check_domains(facts: DomainSet, place: Place) -> None:
     for name, path in place.domain_dirs.items():
         other = known.setdefault(normalise(name), name)
         if other != name:
-            raise UserError(f"DATASET.FOLDER: the domains {other!r} and {name!r} of {place.image_dir} have the same "
-                            "name but for case and punctuation; rename one")
+            raise UserError(
+                f"DATASET.FOLDER: the domains {other!r} and {name!r} of {place.image_dir} have the same "
+                "name but for case and punctuation; rename one"
+            )
         if not any(image_names(folder) for folder in sub_folders(path).values()):
             raise UserError(f"DATASET.FOLDER: domain {name} has no images under {path}")

@@ -1,4 +1,5 @@
 """What is found by looking: modules of a folder that register themselves, and things asked for by name."""
+
 from __future__ import annotations
 
 import importlib

@@ -1,4 +1,5 @@
 """Pure functions that two or more papers share."""
+
 from __future__ import annotations
 
 import math
@@ -48,7 +49,7 @@ def distillation_kl(logits: Tensor, teacher_logits: Tensor, temperature: float =
         temperature: T, dividing both.
     """
     student, teacher = (F.log_softmax(x / temperature, dim=-1) for x in (logits, teacher_logits))
-    return F.kl_div(student, teacher, reduction="sum", log_target=True) * temperature ** 2 / logits.numel()
+    return F.kl_div(student, teacher, reduction="sum", log_target=True) * temperature**2 / logits.numel()
 
 
 def symmetric_infonce(images: Tensor, texts: Tensor, scale: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -59,7 +60,7 @@ def symmetric_infonce(images: Tensor, texts: Tensor, scale: Tensor, labels: Tens
         scale: factor of the cosines.
         labels: (M,) classes; given, rows of the same class do not count as each other's negatives.
     """
-    logits = scale * images @ texts.T                                                 # (M, M)
+    logits = scale * images @ texts.T  # (M, M)
     own = torch.arange(len(logits), device=logits.device)
     if labels is not None:
         twins = (labels[:, None] == labels[None]) & (own[:, None] != own[None])
@@ -109,6 +110,6 @@ def prototype_discrimination(features: Tensor, prototypes: Tensor, scale: Tensor
     Returns:
         (...) mean over the classes.
     """
-    similarity = scale * torch.einsum("...ke,ace->...kac", features, prototypes)       # (..., C, A, C)
-    own = similarity.diagonal(dim1=-3, dim2=-1)                                        # (..., A, C)
+    similarity = scale * torch.einsum("...ke,ace->...kac", features, prototypes)  # (..., C, A, C)
+    own = similarity.diagonal(dim1=-3, dim2=-1)  # (..., A, C)
     return (similarity.flatten(-2).logsumexp(dim=-1) - own.logsumexp(dim=-2)).mean(dim=-1)

@@ -1,4 +1,5 @@
 """Where the checkout, the data and the outputs are."""
+
 from __future__ import annotations
 
 import os
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils.errors import UserError, suggest
+from promptshift.discovery import import_modules
 
 
 def checkout() -> Path:
@@ -32,12 +34,12 @@ def output_root() -> Path:
 
 
 def load_plugins() -> None:
-    """Imports every trainer and dataset of the checkout, which registers them."""
+    """Import every trainer and dataset of the checkout, which registers them."""
     root = str(checkout())
     if root not in sys.path:
         sys.path.insert(0, root)
-    import datasets  # noqa: F401
-    import trainers  # noqa: F401
+    for package in ("datasets", "trainers"):
+        import_modules(package)
 
 
 def yaml_names(folder: Path) -> list[str]:

@@ -1,4 +1,5 @@
 """Work that must not move the random streams of the run it is done in."""
+
 from __future__ import annotations
 
 from contextlib import contextmanager

@@ -13,7 +13,7 @@ shift 3
 run() {
     protocol=$1
     shift
-    exec sh "$(dirname -- "$0")/protocol.sh" "$protocol" "$trainer" "$@" --default-config "$config"
+    exec sh "$(dirname -- "$0")/promptshift.sh" run "$protocol" "$trainer" "$@" --default-config "$config"
 }
 case $step in *few_shot) number=SHOTS ;; *) number=SEED ;; esac
 case $step in

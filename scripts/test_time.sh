@@ -13,7 +13,7 @@ shift 2
 datasets=$1
 shift
 case ${1:-} in '' | *[!0-9]*) ;; *) export SEEDS="$1"; shift ;; esac
-run() { sh "$(dirname -- "$0")/protocol.sh" "$@"; }
+run() { sh "$(dirname -- "$0")/promptshift.sh" run "$@"; }
 for name in $(echo "$datasets" | tr / ' '); do
     case $name in
         I) dataset=imagenet ;; V) dataset=imagenetv2 ;; A) dataset=imagenet_a ;; R) dataset=imagenet_r ;;

@@ -1,10 +1,11 @@
 """Puts the checkout on the path and keeps tests away from the user's folders and threads."""
+
 import os
 import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-for folder in (CHECKOUT, *(CHECKOUT / "tests" / part for part in ("", "dassl", "datasets"))):  # helper modules
+for folder in (CHECKOUT, CHECKOUT / "tests"):  # the checkout, and the folder of helpers/
     sys.path.insert(0, str(folder))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never reach the network
@@ -18,5 +19,6 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def mini_root(tmp_path_factory):
     """A data root in which the mini world is rendered once for the whole session, 12 images per class and domain."""
-    from mini_runs import small_mini_world
+    from helpers.mini_runs import small_mini_world
+
     return small_mini_world(tmp_path_factory.mktemp("data"), per_class=12)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from result_records import make_record
 
+from helpers.result_records import make_record
 from promptshift.results.parse_logs import main
 from promptshift.results.record import write_result
 

@@ -1,4 +1,1 @@
-"""One file per paper; importing this package registers every trainer in it."""
-from promptshift.discovery import import_modules
-
-import_modules(__name__)
+"""One file per paper, a folder where a paper has machinery of its own; `load_plugins` imports and so registers them."""

@@ -1,8 +1,9 @@
 """CoCoOp."""
+
 import torch
 
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.conditional import ConditionalPromptLearner
 
 
@@ -25,10 +26,9 @@ class CoCoOp(PromptTrainer):
 
     def build_prompts(self, clip, classnames):
         o = self.options
-        self.prompt_learner = ConditionalPromptLearner(clip, classnames, o.N_CTX, o.CTX_INIT,
-                                                       self.cfg.MODEL.TEXT_CHUNK)
+        self.prompt_learner = ConditionalPromptLearner(clip, classnames, o.N_CTX, o.CTX_INIT, self.cfg.MODEL.TEXT_CHUNK)
         return {"prompt_learner": self.prompt_learner}
 
     def predict_features(self, features):
-        classes = self.prompt_learner(features).float()                                # (B, K, E)
+        classes = self.prompt_learner(features).float()  # (B, K, E)
         return self.clip.logit_scale * torch.einsum("be,bke->bk", features, classes)

@@ -1,6 +1,7 @@
 """CoOp."""
+
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.engine.shared_context import SharedContextTrainer
+from promptshift.bases.shared_context import SharedContextTrainer
 
 
 @TRAINER_REGISTRY.register()

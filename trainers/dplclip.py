@@ -1,11 +1,12 @@
 """DPL: domain prompt learning."""
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy
 from promptshift.modeling.prompts import PromptTemplate
 from promptshift.modeling.tokens import clean_name, encode
@@ -24,8 +25,10 @@ class DomainMLP(nn.Module):
     def __init__(self, embed_dim: int, n_ctx: int, text_width: int, width: int, depth: int, dropout: float):
         super().__init__()
         if depth < 2 or width < 1:
-            raise UserError(f"TRAINER.DPLCLIP: MLP_DEPTH {depth}, MLP_WIDTH {width}; "
-                            "allowed: a depth of 2 and more, a width of 1 and more")
+            raise UserError(
+                f"TRAINER.DPLCLIP: MLP_DEPTH {depth}, MLP_WIDTH {width}; "
+                "allowed: a depth of 2 and more, a width of 1 and more"
+            )
         self.input = nn.Linear(embed_dim, width)
         self.hiddens = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 2))
         self.output = nn.Linear(width, n_ctx * text_width)
@@ -58,14 +61,24 @@ class DPLCLIP(PromptTrainer):
     """
 
     BLOCK = "DPLCLIP"
-    DEFAULTS = dict(MLP_WIDTH=512, MLP_DEPTH=3, MLP_DROPOUT=0.1, EMBEDDING_DIM=0, N_CTX=16, CTX_INIT="", PREC="fp16",
-                    TRANSDUCTIVE=False)
+    DEFAULTS = dict(
+        MLP_WIDTH=512,
+        MLP_DEPTH=3,
+        MLP_DROPOUT=0.1,
+        EMBEDDING_DIM=0,
+        N_CTX=16,
+        CTX_INIT="",
+        PREC="fp16",
+        TRANSDUCTIVE=False,
+    )
 
     def build_prompts(self, clip, classnames):
         o = self.options
         if o.EMBEDDING_DIM not in (0, clip.text_width):
-            raise UserError(f"TRAINER.DPLCLIP.EMBEDDING_DIM: {o.EMBEDDING_DIM} is not the text width of "
-                            f"'{clip.name}'; allowed: 0, {clip.text_width}")
+            raise UserError(
+                f"TRAINER.DPLCLIP.EMBEDDING_DIM: {o.EMBEDDING_DIM} is not the text width of "
+                f"'{clip.name}'; allowed: 0, {clip.text_width}"
+            )
         n_ctx = len(encode(clip.tokenizer, clean_name(o.CTX_INIT))) or o.N_CTX
         self.template = PromptTemplate(clip, classnames, n_ctx, max_tokens=self.cfg.MODEL.TEXT_CHUNK)
         self.mlp_model = DomainMLP(clip.embed_dim, n_ctx, clip.text_width, o.MLP_WIDTH, o.MLP_DEPTH, o.MLP_DROPOUT)
@@ -73,12 +86,12 @@ class DPLCLIP(PromptTrainer):
 
     def mean_contexts(self, features, domains):
         """Mean context of each domain, (P, M, D), for images of domains (B,) with indices 0 .. P-1."""
-        members = F.one_hot(domains).float()                                              # (B, P)
+        members = F.one_hot(domains).float()  # (B, P)
         return torch.einsum("bp,bmd->pmd", members / members.sum(dim=0), self.mlp_model(features).float())
 
     def logits(self, features, contexts, domains):
         """Logits (B, K) of features (B, E), each under the context of its domain."""
-        classes = self.template.features_each(contexts).float()                           # (P, K, E)
+        classes = self.template.features_each(contexts).float()  # (P, K, E)
         return self.clip.logit_scale * torch.einsum("be,bke->bk", features, classes[domains])
 
     def predict_features(self, features):

@@ -1,30 +1,42 @@
 """DPSPG: positive and negative domain prompt labels, then two generators."""
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.engine.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path
-from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.bases.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy, negative_label_loss
 from promptshift.modeling.prompts import PromptLearner
 from promptshift.results.diagnostics import negative_margin
 
-RELEASED_KEYS = {"TRAINER.SPG": "TRAINER.DPSPG", "ALPHA": "TRAINER.DPSPG.ALPHA", "EARLY": "TRAINER.DPSPG.EARLY",
-                 "LATE": "TRAINER.DPSPG.LATE"}
+RELEASED_KEYS = {
+    "TRAINER.SPG": "TRAINER.DPSPG",
+    "ALPHA": "TRAINER.DPSPG.ALPHA",
+    "EARLY": "TRAINER.DPSPG.EARLY",
+    "LATE": "TRAINER.DPSPG.LATE",
+}
 DEFAULTS = dict(
-    N_CTX=4, CSC=False, CLASS_TOKEN_POSITION="end", PREC="fp16",
-    POS_CTX_INIT="a photo of a", NEG_CTX_INIT="a photo without a",
+    N_CTX=4,
+    CSC=False,
+    CLASS_TOKEN_POSITION="end",
+    PREC="fp16",
+    POS_CTX_INIT="a photo of a",
+    NEG_CTX_INIT="a photo without a",
     # stage one: one pair of prompt labels per domain
     LABELS=dict(LR=0.002, MAX_EPOCH=70, BATCH_SIZE=32, WARMUP_EPOCH=1, FEATURE_VIEWS=0),
-    POS_WEIGHT=0.0,    # weight of the wrong classes in the negative loss; 0: number of classes - 1, as released
-    VAL_ALPHA=1.0,     # alpha of stage one's validation score (released: 1, not ALPHA)
+    POS_WEIGHT=0.0,  # weight of the wrong classes in the negative loss; 0: number of classes - 1, as released
+    VAL_ALPHA=1.0,  # alpha of stage one's validation score (released: 1, not ALPHA)
     # stage two: the generators
-    ALPHA=0.2,         # weight of the negative score; 0: the positive path alone
+    ALPHA=0.2,  # weight of the negative score; 0: the positive path alone
     GENERATOR="transformer",  # transformer, mlp or cgan
-    LAYERS=4, HEADS=8, FEEDFORWARD=2048, DROPOUT=0.1,
-    EARLY=0,           # train only the first EARLY epochs; 0: all
-    LATE=0,            # validate and keep checkpoints only after epoch LATE
+    LAYERS=4,
+    HEADS=8,
+    FEEDFORWARD=2048,
+    DROPOUT=0.1,
+    EARLY=0,  # train only the first EARLY epochs; 0: all
+    LATE=0,  # validate and keep checkpoints only after epoch LATE
     **ADVERSARIAL_DEFAULTS,
 )
 
@@ -63,8 +75,16 @@ class DPSPGLabels(PromptTrainer):
     """
 
     BLOCK, DEFAULTS, KEY_ALIASES = "DPSPG", DEFAULTS, RELEASED_KEYS
-    HASHED_OPTIONS = ("N_CTX", "CSC", "CLASS_TOKEN_POSITION", "PREC", "POS_CTX_INIT", "NEG_CTX_INIT", "POS_WEIGHT",
-                      "VAL_ALPHA")
+    HASHED_OPTIONS = (
+        "N_CTX",
+        "CSC",
+        "CLASS_TOKEN_POSITION",
+        "PREC",
+        "POS_CTX_INIT",
+        "NEG_CTX_INIT",
+        "POS_WEIGHT",
+        "VAL_ALPHA",
+    )
 
     def build_prompts(self, clip, classnames):
         self.learner = DualPromptLearner(clip, classnames, self.options, self.cfg.MODEL.TEXT_CHUNK)
@@ -108,8 +128,10 @@ class DPSPG(GeneratedPrompts):
     """
 
     BLOCK, DEFAULTS, KEY_ALIASES = "DPSPG", DEFAULTS, RELEASED_KEYS
-    PATHS = {"pos": Path("pos_ctx", "posencoder", "posdiscriminator", "pos_"),
-             "neg": Path("neg_ctx", "negencoder", "negdiscriminator", "neg_")}
+    PATHS = {
+        "pos": Path("pos_ctx", "posencoder", "posdiscriminator", "pos_"),
+        "neg": Path("neg_ctx", "negencoder", "negdiscriminator", "neg_"),
+    }
     LABEL_TRAINER = "DPSPGLabels"
     GENERATORS = ("transformer", "mlp", "cgan")
 

@@ -1,10 +1,11 @@
 """ERM: fine-tuning of an ImageNet backbone."""
+
 import torch.nn.functional as F
 
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.modeling import BACKBONE_REGISTRY
 from dassl.utils.errors import UserError, suggest
-from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy
 
 
@@ -31,16 +32,20 @@ class ERM(TrainerX):
         """Refuses what is no ImageNet backbone before data or weights are touched."""
         name, known = cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY.registered_names()
         if name not in known:
-            raise UserError(f"MODEL.BACKBONE.NAME: ERM fine-tunes an ImageNet backbone, not '{name}'; "
-                            f"allowed: {', '.join(known)}{suggest(name, known)}")
+            raise UserError(
+                f"MODEL.BACKBONE.NAME: ERM fine-tunes an ImageNet backbone, not '{name}'; "
+                f"allowed: {', '.join(known)}{suggest(name, known)}"
+            )
 
     def build_model(self):
         try:
             super().build_model()
         except OSError as error:  # what urllib raises without network, too
-            raise UserError(f"MODEL.BACKBONE.NAME: ImageNet weights of '{self.cfg.MODEL.BACKBONE.NAME}' could not be "
-                            f"downloaded ({type(error).__name__}); set MODEL.BACKBONE.PRETRAINED False for random "
-                            "ones, or MODEL.INIT_WEIGHTS to a local file as well") from error
+            raise UserError(
+                f"MODEL.BACKBONE.NAME: ImageNet weights of '{self.cfg.MODEL.BACKBONE.NAME}' could not be "
+                f"downloaded ({type(error).__name__}); set MODEL.BACKBONE.PRETRAINED False for random "
+                "ones, or MODEL.INIT_WEIGHTS to a local file as well"
+            ) from error
 
     def forward_backward(self, batch):
         images, labels, _ = self.parse_batch_train(batch)

@@ -1,6 +1,7 @@
 """IVLP."""
+
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.engine.independent_prompts import IndependentPromptsTrainer
+from promptshift.bases.independent_prompts import IndependentPromptsTrainer
 
 
 @TRAINER_REGISTRY.register()

@@ -1,8 +1,9 @@
 """KgCoOp."""
+
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError, suggest
-from promptshift.engine.regularised import RegularisedTrainer
-from promptshift.engine.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
+from promptshift.bases.regularised import RegularisedTrainer
+from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
 from promptshift.modeling.templates import fill, template_of
 from promptshift.modeling.text_tower import TextTower
 
@@ -35,8 +36,9 @@ class KgCoOp(RegularisedTrainer, SharedContextTrainer):
         super().check_options(cfg)
         distance = cfg.TRAINER.KGCOOP.DISTANCE
         if distance not in DISTANCES:
-            raise UserError(f"TRAINER.KGCOOP.DISTANCE: '{distance}'; allowed: {', '.join(DISTANCES)}"
-                            f"{suggest(distance, DISTANCES)}")
+            raise UserError(
+                f"TRAINER.KGCOOP.DISTANCE: '{distance}'; allowed: {', '.join(DISTANCES)}{suggest(distance, DISTANCES)}"
+            )
 
     def build_prompts(self, clip, classnames):
         texts = fill(template_of(self.cfg.DATASET.NAME), classnames)

@@ -1,4 +1,5 @@
 """LDPF: latent domains, one prompt for each, and their fusion."""
+
 import torch
 import torch.nn.functional as F
 
@@ -8,17 +9,22 @@ from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.errors import UserError, suggest
-from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy
 from promptshift.modeling import latent_domains as latent
 from promptshift.modeling.features import cached_features
 from promptshift.randomness import own_random_state
 
-CHOICES = {"FUSION": ("similarity", "uniform", "gate"), "DOMAINS": ("latent", "manual"),
-           "STEPS": ("alternating", "sequential")}
-LOWER_BOUNDS = ((("N_CTX_AGNOSTIC", "N_CTX_SPECIFIC", "HIDDEN", "FEATURE_WIDTH"), lambda x: x >= 1, "1 and more"),
-                (("TAU", "ADVERSARY_LR"), lambda x: x > 0, "above 0"),
-                (("LAMBDA", "SEQUENTIAL_EPOCHS"), lambda x: x >= 0, "0 and more"))
+CHOICES = {
+    "FUSION": ("similarity", "uniform", "gate"),
+    "DOMAINS": ("latent", "manual"),
+    "STEPS": ("alternating", "sequential"),
+}
+LOWER_BOUNDS = (
+    (("N_CTX_AGNOSTIC", "N_CTX_SPECIFIC", "HIDDEN", "FEATURE_WIDTH"), lambda x: x >= 1, "1 and more"),
+    (("TAU", "ADVERSARY_LR"), lambda x: x > 0, "above 0"),
+    (("LAMBDA", "SEQUENTIAL_EPOCHS"), lambda x: x >= 0, "0 and more"),
+)
 SLOTS = {"auto": max(latent.AUTO), "manual": 16}  # latent domains there is room for where N_S does not say
 ENCODING_BATCH = 128  # of the un-augmented training images; not a key, so that clusters do not depend on one
 
@@ -49,16 +55,24 @@ class LDPF(PromptTrainer):
 
     BLOCK = "LDPF"
     DEFAULTS = dict(
-        PREC="fp16", CTX_INIT="a photo of a", N_CTX_AGNOSTIC=4, N_CTX_SPECIFIC=8,
-        N_S="3",                # latent domains: a number or `auto`
-        DOMAINS="latent", FUSION="similarity", TAU=0.1,
-        CENTERED=False,         # True: cosines of z and mu_s as seen from the mean z
+        PREC="fp16",
+        CTX_INIT="a photo of a",
+        N_CTX_AGNOSTIC=4,
+        N_CTX_SPECIFIC=8,
+        N_S="3",  # latent domains: a number or `auto`
+        DOMAINS="latent",
+        FUSION="similarity",
+        TAU=0.1,
+        CENTERED=False,  # True: cosines of z and mu_s as seen from the mean z
         STEPS="alternating",
-        SEQUENTIAL_EPOCHS=0,    # epochs of step 1 with STEPS sequential; 0: half of them
-        ADVERSARIAL=True,       # False: E_d stays as it was drawn, C_a only watches
-        GRL_RAMP=True,          # strength of the reversal grows from 0 to 1; False: 1
-        ADVERSARY_LR=2.0,       # of C_a, by SGD; schedule and weight decay are those of OPTIM
-        LAMBDA=1.0, HIDDEN=512, FEATURE_WIDTH=256)
+        SEQUENTIAL_EPOCHS=0,  # epochs of step 1 with STEPS sequential; 0: half of them
+        ADVERSARIAL=True,  # False: E_d stays as it was drawn, C_a only watches
+        GRL_RAMP=True,  # strength of the reversal grows from 0 to 1; False: 1
+        ADVERSARY_LR=2.0,  # of C_a, by SGD; schedule and weight decay are those of OPTIM
+        LAMBDA=1.0,
+        HIDDEN=512,
+        FEATURE_WIDTH=256,
+    )
 
     @classmethod
     def check_options(cls, cfg):
@@ -74,11 +88,15 @@ class LDPF(PromptTrainer):
                 if not least(o[name]):
                     raise UserError(f"{key}{name}: {o[name]}; allowed: {allowed}")
         if o.STEPS == "sequential" and not 0 < first_epochs(cfg) < cfg.OPTIM.MAX_EPOCH:
-            raise UserError(f"{key}SEQUENTIAL_EPOCHS: {first_epochs(cfg)} of OPTIM.MAX_EPOCH {cfg.OPTIM.MAX_EPOCH} "
-                            "epochs for step 1; each step needs at least one")
+            raise UserError(
+                f"{key}SEQUENTIAL_EPOCHS: {first_epochs(cfg)} of OPTIM.MAX_EPOCH {cfg.OPTIM.MAX_EPOCH} "
+                "epochs for step 1; each step needs at least one"
+            )
         if "Domain" in cfg.DATALOADER.TRAIN_X.SAMPLER:
-            raise UserError(f"DATALOADER.TRAIN_X.SAMPLER: {cfg.DATALOADER.TRAIN_X.SAMPLER} reads domain labels, LDPF "
-                            "uses none; allowed: RandomSampler, SequentialSampler, RandomClassSampler")
+            raise UserError(
+                f"DATALOADER.TRAIN_X.SAMPLER: {cfg.DATALOADER.TRAIN_X.SAMPLER} reads domain labels, LDPF "
+                "uses none; allowed: RandomSampler, SequentialSampler, RandomClassSampler"
+            )
 
     def build_data_loader(self):
         """Takes the domain labels off the training images before anything else can see them."""
@@ -88,21 +106,26 @@ class LDPF(PromptTrainer):
         items[:] = [Datum(item.impath, item.label, 0, item.classname) for item in items]
         manual = o.DOMAINS == "manual"
         if manual and len(self.true_domains.unique()) > SLOTS["manual"]:
-            raise UserError(f"TRAINER.LDPF.DOMAINS: manual with {len(self.true_domains.unique())} source domains; "
-                            f"allowed: up to {SLOTS['manual']}")
+            raise UserError(
+                f"TRAINER.LDPF.DOMAINS: manual with {len(self.true_domains.unique())} source domains; "
+                f"allowed: up to {SLOTS['manual']}"
+            )
         if not manual and o.N_S != "auto" and int(o.N_S) > len(items):
-            raise UserError(f"TRAINER.LDPF.N_S: {o.N_S} latent domains are more than the {len(items)} training images "
-                            f"of {self.cfg.DATASET.NAME}; allowed: 1 to {len(items)}, or auto")
+            raise UserError(
+                f"TRAINER.LDPF.N_S: {o.N_S} latent domains are more than the {len(items)} training images "
+                f"of {self.cfg.DATASET.NAME}; allowed: 1 to {len(items)}, or auto"
+            )
 
     def build_prompts(self, clip, classnames):
         o = self.options
         slots = SLOTS.get("manual" if o.DOMAINS == "manual" else o.N_S) or int(o.N_S)
-        self.prompts = latent.LatentPrompts(clip, classnames, slots, o.N_CTX_AGNOSTIC, o.N_CTX_SPECIFIC, o.CTX_INIT,
-                                            self.cfg.MODEL.TEXT_CHUNK)
+        self.prompts = latent.LatentPrompts(
+            clip, classnames, slots, o.N_CTX_AGNOSTIC, o.N_CTX_SPECIFIC, o.CTX_INIT, self.cfg.MODEL.TEXT_CHUNK
+        )
         self.domains = latent.LatentDomains(clip.embed_dim, slots, o.HIDDEN, o.FEATURE_WIDTH, gate=o.FUSION == "gate")
         self.adversary = latent.ClassAdversary(o.FEATURE_WIDTH, len(classnames)).to(clip.device)
         self.assignment = None  # (N,) latent domain of each training image
-        self.watched = None     # what predictions were made of, while a report wants it
+        self.watched = None  # what predictions were made of, while a report wants it
         return {"prompt_learner": self.prompts, "domain_extractor": self.domains}
 
     def build_model(self):
@@ -137,8 +160,14 @@ class LDPF(PromptTrainer):
 
     def training_features(self):
         """Features (N, E) of the training images under the test transform, on the CPU."""
-        loader = build_data_loader(self.cfg, "SequentialSampler", self.dm.dataset.train_x, ENCODING_BATCH,
-                                   tfm=build_transform(self.cfg, is_train=False), is_train=False)
+        loader = build_data_loader(
+            self.cfg,
+            "SequentialSampler",
+            self.dm.dataset.train_x,
+            ENCODING_BATCH,
+            tfm=build_transform(self.cfg, is_train=False),
+            is_train=False,
+        )
         if self.cfg.TEST.FEATURE_CACHE:
             return cached_features(loader, self.encode_images, self.feature_key, self.feature_folder)[0]
         with own_random_state():
@@ -170,8 +199,7 @@ class LDPF(PromptTrainer):
         table = latent.contingency(nearest, truth, n, len(present))
         all_names = self.dm.dataset.domains
         names = [all_names[i] if all_names else str(i) for i in present.tolist()]
-        report = {"n_s": n, "true_domains": names, "table": table.tolist(),
-                  "purity": latent.purity(table)}
+        report = {"n_s": n, "true_domains": names, "table": table.tolist(), "purity": latent.purity(table)}
         print(f"Latent domains (rows) against {', '.join(names)}: {report['table']}, purity {report['purity']:.3f}")
         return report
 
@@ -179,7 +207,7 @@ class LDPF(PromptTrainer):
 
     def contexts(self):
         """P_a (M1, D) and P_s (S, M2, D), cut off where this step does not learn them."""
-        agnostic, specific = self.prompts.ctx_agnostic, self.prompts.ctx_specific[:int(self.domains.n_domains)]
+        agnostic, specific = self.prompts.ctx_agnostic, self.prompts.ctx_specific[: int(self.domains.n_domains)]
         if self.options.STEPS == "alternating":
             return latent.scale_gradient(agnostic, self.options.LAMBDA), specific
         return (agnostic.detach(), specific) if self.in_first_step() else (agnostic, specific.detach())
@@ -202,14 +230,18 @@ class LDPF(PromptTrainer):
 
     def loss(self, batch):
         features, labels = self.batch_features(batch), batch["label"].to(self.device)
-        own = self.assignment[batch["index"]].to(self.device)               # (B,) latent domain of each image
-        classes = self.prompts(*self.contexts())                            # (S, K, E)
+        own = self.assignment[batch["index"]].to(self.device)  # (B,) latent domain of each image
+        classes = self.prompts(*self.contexts())  # (S, K, E)
         cosines = torch.einsum("be,ske->bsk", features, classes)
         logits = self.clip.logit_scale * cosines[torch.arange(len(own), device=own.device), own]  # (B, K)
         z = self.domains(features)
         prompt_loss, adversarial = F.cross_entropy(logits, labels), self.loss_adversarial(z, labels)
-        parts = {"loss": prompt_loss + self.options.LAMBDA * adversarial, "loss_prompt": prompt_loss,
-                 "loss_adv": adversarial, "acc": accuracy(logits, labels)}
+        parts = {
+            "loss": prompt_loss + self.options.LAMBDA * adversarial,
+            "loss_prompt": prompt_loss,
+            "loss_adv": adversarial,
+            "acc": accuracy(logits, labels),
+        }
         if self.options.FUSION == "gate":
             weights = self.domains.gate_weights(z.detach())
             fused = latent.fused_cosines(weights, cosines.detach(), classes.detach())
@@ -225,8 +257,11 @@ class LDPF(PromptTrainer):
         if o.FUSION == "uniform":
             return features.new_full((len(features), n), 1 / n)
         z = self.domains(features)
-        return self.domains.gate_weights(z) if o.FUSION == "gate" else \
-            self.domains.similarity_weights(z, o.TAU, o.CENTERED)
+        return (
+            self.domains.gate_weights(z)
+            if o.FUSION == "gate"
+            else self.domains.similarity_weights(z, o.TAU, o.CENTERED)
+        )
 
     def predict_features(self, features):
         classes = self.prompts.frozen(int(self.domains.n_domains))

@@ -1,4 +1,5 @@
 """Linear probing of CLIP."""
+
 import numpy as np
 import torch
 from torch import nn
@@ -7,7 +8,7 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.features import cached_features
 
 
@@ -32,8 +33,10 @@ class LinearProbe(PromptTrainer):
         super().check_options(cfg)
         views = cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS
         if views and not cfg.TRAINER.CLIP_LR.AUGMENTED:
-            raise UserError(f"DATALOADER.TRAIN_X.FEATURE_VIEWS: {views}, but LinearProbe takes "
-                            "images without augmentation; set it to 0, or TRAINER.CLIP_LR.AUGMENTED True")
+            raise UserError(
+                f"DATALOADER.TRAIN_X.FEATURE_VIEWS: {views}, but LinearProbe takes "
+                "images without augmentation; set it to 0, or TRAINER.CLIP_LR.AUGMENTED True"
+            )
 
     def build_prompts(self, clip, classnames):
         self.probe = nn.Linear(clip.embed_dim, len(classnames))
@@ -67,8 +70,13 @@ class LinearProbe(PromptTrainer):
     def plain_features(self):
         """Features (N, E) and labels (N,) of every training image under the test transform."""
         cfg = self.cfg
-        loader = build_data_loader(cfg, data_source=self.dm.dataset.train_x, batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
-                                   tfm=build_transform(cfg, is_train=False), is_train=False)
+        loader = build_data_loader(
+            cfg,
+            data_source=self.dm.dataset.train_x,
+            batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
+            tfm=build_transform(cfg, is_train=False),
+            is_train=False,
+        )
         return cached_features(loader, self.encode_images, self.feature_key, self.feature_folder)
 
     def fit(self, features: np.ndarray, labels: np.ndarray) -> None:
@@ -78,9 +86,11 @@ class LinearProbe(PromptTrainer):
             UserError: fewer than two classes have images.
         """
         from sklearn.linear_model import LogisticRegression  # takes two seconds to import: only where it is used
+
         if len(np.unique(labels)) < 2:
-            raise UserError(f"DATASET.NAME {self.cfg.DATASET.NAME}: LinearProbe needs "
-                            "training images of at least two classes")
+            raise UserError(
+                f"DATASET.NAME {self.cfg.DATASET.NAME}: LinearProbe needs training images of at least two classes"
+            )
         found = LogisticRegression(C=self.options.C, max_iter=self.options.MAX_ITER).fit(features, labels)
         weight, bias = found.coef_, found.intercept_
         if len(found.classes_) == 2:  # one row, the second class against the first

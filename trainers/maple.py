@@ -1,6 +1,7 @@
 """MaPLe."""
+
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.multimodal import CoupledPrompts
 
 
@@ -28,8 +29,9 @@ class MaPLe(PromptTrainer):
 
     def build_prompts(self, clip, classnames):
         o = self.options
-        self.prompt_learner = CoupledPrompts(clip, classnames, o.N_CTX, o.CTX_INIT, o.PROMPT_DEPTH,
-                                             self.cfg.MODEL.TEXT_CHUNK, self.BLOCK)
+        self.prompt_learner = CoupledPrompts(
+            clip, classnames, o.N_CTX, o.CTX_INIT, o.PROMPT_DEPTH, self.cfg.MODEL.TEXT_CHUNK, self.BLOCK
+        )
         return {"MultiModalPromptLearner": self.prompt_learner}
 
     def class_features(self):

@@ -1,4 +1,5 @@
 """PromptAlign."""
+
 from pathlib import Path
 
 import torch
@@ -6,8 +7,8 @@ import torch.nn.functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.engine.source_prototypes import FILE, check_fits, kept_prototypes, source_configuration
-from promptshift.engine.test_time_trainer import TEST_TIME_DEFAULTS, Seen, TestTimeTrainer, check_share
+from promptshift.adapting.source_prototypes import FILE, check_fits, kept_prototypes, source_configuration
+from promptshift.adapting.trainer import TEST_TIME_DEFAULTS, AdaptingTrainer, Seen, check_share
 from promptshift.losses import marginal_entropy, token_alignment
 from promptshift.modeling.multimodal import CoupledPrompts, class_features
 from promptshift.modeling.prototypes import load_prototypes, released_statistics
@@ -15,14 +16,18 @@ from promptshift.modeling.views import most_confident, take_views
 
 MAPLE_KEYS = ("N_CTX", "CTX_INIT", "PREC", "PROMPT_DEPTH")
 COUPLED_DEFAULTS = TEST_TIME_DEFAULTS | dict(
-    N_CTX=2, CTX_INIT="a photo of a", PREC="amp", PROMPT_DEPTH=3, LR=4e-2,
-    PROTOTYPES="",        # file of python -m promptshift.prototypes; empty: made from the start run's training images
-    PROTOTYPE_SHOTS=0,    # source images per class, 0 for all
+    N_CTX=2,
+    CTX_INIT="a photo of a",
+    PREC="amp",
+    PROMPT_DEPTH=3,
+    LR=4e-2,
+    PROTOTYPES="",  # file of promptshift prototypes; empty: made from the start run's training images
+    PROTOTYPE_SHOTS=0,  # source images per class, 0 for all
 )
 
 
 @TRAINER_REGISTRY.register()
-class PromptAlign(TestTimeTrainer):
+class PromptAlign(AdaptingTrainer):
     """PromptAlign (Hassan et al. 2023, arXiv 2311.01459): MaPLe's prompts adapted to each test image.
 
     L = L_entropy + DISTR_LOSS_W * L_align: TPT's entropy of the mean prediction of the confident views, and the
@@ -42,8 +47,16 @@ class PromptAlign(TestTimeTrainer):
 
     BLOCK, STARTS_FROM = "PROMPTALIGN", "MaPLe"
     DEFAULTS = COUPLED_DEFAULTS | dict(
-        TPT_LOSS=True, DISTR_ALIGN=True, DISTR_LOSS_W=100.0, ALIGN_THRESHOLD=0.1, ALIGN_LAYER_FROM=0,
-        ALIGN_LAYER_TO=3, RELEASED_LAYERS=False, VIS_MEANS="", VIS_VARS="")
+        TPT_LOSS=True,
+        DISTR_ALIGN=True,
+        DISTR_LOSS_W=100.0,
+        ALIGN_THRESHOLD=0.1,
+        ALIGN_LAYER_FROM=0,
+        ALIGN_LAYER_TO=3,
+        RELEASED_LAYERS=False,
+        VIS_MEANS="",
+        VIS_VARS="",
+    )
     KEY_ALIASES = {"TRAINER.TPT.BATCH_SIZE": "TRAINER.PROMPTALIGN.VIEWS", "TRAINER.TPT": "TRAINER.PROMPTALIGN"}
 
     @classmethod
@@ -56,11 +69,15 @@ class PromptAlign(TestTimeTrainer):
     def _check_alignment(o):
         check_share("TRAINER.PROMPTALIGN.ALIGN_THRESHOLD", o.ALIGN_THRESHOLD, o.VIEWS)
         if not (o.TPT_LOSS or o.DISTR_ALIGN):
-            raise UserError("TRAINER.PROMPTALIGN.TPT_LOSS, DISTR_ALIGN: both are False, nothing is left to adapt by; "
-                            "allowed: at least one True")
+            raise UserError(
+                "TRAINER.PROMPTALIGN.TPT_LOSS, DISTR_ALIGN: both are False, nothing is left to adapt by; "
+                "allowed: at least one True"
+            )
         if not 0 <= o.ALIGN_LAYER_FROM < o.ALIGN_LAYER_TO - bool(o.RELEASED_LAYERS):
-            raise UserError(f"TRAINER.PROMPTALIGN.ALIGN_LAYER_FROM, ALIGN_LAYER_TO: {o.ALIGN_LAYER_FROM}, "
-                            f"{o.ALIGN_LAYER_TO} name no layer; allowed: 0 <= FROM < TO, TO not among them")
+            raise UserError(
+                f"TRAINER.PROMPTALIGN.ALIGN_LAYER_FROM, ALIGN_LAYER_TO: {o.ALIGN_LAYER_FROM}, "
+                f"{o.ALIGN_LAYER_TO} name no layer; allowed: 0 <= FROM < TO, TO not among them"
+            )
         if bool(o.VIS_MEANS) != bool(o.VIS_VARS):
             raise UserError("TRAINER.PROMPTALIGN.VIS_MEANS, VIS_VARS: one is set and the other is not; give both files")
 
@@ -70,8 +87,9 @@ class PromptAlign(TestTimeTrainer):
 
     def build_prompts(self, clip, classnames):
         o = self.options
-        self.prompt_learner = CoupledPrompts(clip, classnames, o.N_CTX, o.CTX_INIT, o.PROMPT_DEPTH,
-                                             self.cfg.MODEL.TEXT_CHUNK, self.BLOCK)
+        self.prompt_learner = CoupledPrompts(
+            clip, classnames, o.N_CTX, o.CTX_INIT, o.PROMPT_DEPTH, self.cfg.MODEL.TEXT_CHUNK, self.BLOCK
+        )
         self.tower, self.template = self.prompt_learner.tower, self.prompt_learner.template
         return {"MultiModalPromptLearner": self.prompt_learner}
 
@@ -87,8 +105,12 @@ class PromptAlign(TestTimeTrainer):
         super().prepare()
         if self.needs_source():
             self.source = self.find_source().to(self.device)
-            print("Source: " + ", ".join(f"{key} {value}" for key, value in self.source.about.items()
-                                         if key not in ("classes", "prompts")))
+            print(
+                "Source: "
+                + ", ".join(
+                    f"{key} {value}" for key, value in self.source.about.items() if key not in ("classes", "prompts")
+                )
+            )
 
     def needs_source(self):
         """Whether the loss looks at source images."""
@@ -104,8 +126,10 @@ class PromptAlign(TestTimeTrainer):
         elif o.PROTOTYPES:
             source, where = load_prototypes(o.PROTOTYPES), f"{block}.PROTOTYPES {o.PROTOTYPES}"
         elif self.start_run is None:
-            raise UserError(f"{block}.PROTOTYPES is empty and no run is named to make them from; give --model-dir, "
-                            f"{block}.START.RUN or the file")
+            raise UserError(
+                f"{block}.PROTOTYPES is empty and no run is named to make them from; give --model-dir, "
+                f"{block}.START.RUN or the file"
+            )
         elif (self.start_run / FILE).is_file():
             source, where = load_prototypes(self.start_run / FILE), str(self.start_run / FILE)
         else:
@@ -131,8 +155,10 @@ class PromptAlign(TestTimeTrainer):
     def see(self, views):
         features = self.in_chunks(self.image_features, views)
         logits = self.logits(features, self.class_features())
-        start = {name: value.detach().float().expand(len(views), *value.shape)
-                 for name, value in self.prompt_learner.named_parameters()}
+        start = {
+            name: value.detach().float().expand(len(views), *value.shape)
+            for name, value in self.prompt_learner.named_parameters()
+        }
         return Seen(views, features, logits, start)
 
     def view_features(self, prompts, views):
@@ -141,8 +167,10 @@ class PromptAlign(TestTimeTrainer):
         n = views.shape[1]
         vision, *deep = (prompt.repeat_interleave(n, dim=0) for prompt in (prompts.vision, *prompts.deep_vision))
         features, tokens = self.tower.encode_with_tokens(views.flatten(0, 1), vision, deep)
-        return (F.normalize(features.float(), dim=-1).unflatten(0, (-1, n)),
-                [layer.unflatten(0, (-1, n)) for layer in tokens])
+        return (
+            F.normalize(features.float(), dim=-1).unflatten(0, (-1, n)),
+            [layer.unflatten(0, (-1, n)) for layer in tokens],
+        )
 
     def adaptation_loss(self, values, seen):
         o, prompts = self.options, self.prompt_learner.prompts(values)
@@ -151,7 +179,7 @@ class PromptAlign(TestTimeTrainer):
         features, tokens = self.view_features(prompts, take_views(seen.views, kept))
         parts = []
         if o.TPT_LOSS:
-            classes = class_features(self.template, prompts.ctx, prompts.deep_text)            # (N, K, E)
+            classes = class_features(self.template, prompts.ctx, prompts.deep_text)  # (N, K, E)
             parts.append(marginal_entropy(self.logits(features[:, :confident], classes)))
         if o.DISTR_ALIGN:
             parts.append(o.DISTR_LOSS_W * self.alignment([layer[:, :aligned] for layer in tokens]))

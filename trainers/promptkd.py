@@ -1,4 +1,5 @@
 """PromptKD."""
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -6,17 +7,17 @@ from torch import nn
 from dassl.data import DataManager
 from dassl.engine import TRAINER_REGISTRY, TrainerBase
 from dassl.utils.errors import UserError
-from promptshift.engine.generated_prompts import check_choice
-from promptshift.engine.named_run import SAME_DATA, check_run, load_weights
-from promptshift.engine.prompt_trainer import PromptTrainer
-from promptshift.engine.stages import trainer_stage, trainer_stage_cfg
-from promptshift.engine.wrapped import block_options, block_pairs
+from promptshift.bases.generated_prompts import check_choice
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy, distillation_kl
 from promptshift.modeling.clip import load_clip
 from promptshift.modeling.multimodal import IndependentPrompts, class_features
 from promptshift.modeling.prompts import PromptTemplate
 from promptshift.modeling.tokens import clean_name
 from promptshift.modeling.vision_tower import VisionPrompts, VisionTower
+from promptshift.runs.finished_run import SAME_DATA, check_run, load_weights
+from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
+from promptshift.runs.wrapped_options import block_options, block_pairs
 
 TEACHER = "PromptSRC"
 
@@ -79,15 +80,24 @@ class PromptKD(PromptTrainer):
     BLOCK = "PROMPTKD"
     KEY_ALIASES = {"TRAINER.MODAL": "TRAINER.PROMPTKD.MODAL"}
     DEFAULTS = dict(
-        N_CTX_VISION=4, N_CTX_TEXT=4, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=9, PROMPT_DEPTH_TEXT=9,
-        PROJECT_LAYER=2,          # of the projector: 2, or 1 for a linear map
-        CE_WEIGHT=0.0, KD_WEIGHT=1000.0, TEMPERATURE=1.0,
-        MODAL="base2novel",       # base2novel or cross
-        IMAGES="all",             # all or dataset
-        TEACHER_NAME="ViT-L/14", TEACHER_PATH="",  # the teacher's CLIP, as MODEL.BACKBONE.{NAME, PATH}
-        TEACHER_RUN="", TEACHER_SHOTS=16,
-        TEACHER_CONFIG="",        # its YAML in configs/trainers/PromptSRC/; "": the dataset's, mini or default
-        TEACHER_OPTS=[],          # KEY VALUE pairs for it; its own block is filled in
+        N_CTX_VISION=4,
+        N_CTX_TEXT=4,
+        CTX_INIT="a photo of a",
+        PREC="fp16",
+        PROMPT_DEPTH_VISION=9,
+        PROMPT_DEPTH_TEXT=9,
+        PROJECT_LAYER=2,  # of the projector: 2, or 1 for a linear map
+        CE_WEIGHT=0.0,
+        KD_WEIGHT=1000.0,
+        TEMPERATURE=1.0,
+        MODAL="base2novel",  # base2novel or cross
+        IMAGES="all",  # all or dataset
+        TEACHER_NAME="ViT-L/14",
+        TEACHER_PATH="",  # the teacher's CLIP, as MODEL.BACKBONE.{NAME, PATH}
+        TEACHER_RUN="",
+        TEACHER_SHOTS=16,
+        TEACHER_CONFIG="",  # its YAML in configs/trainers/PromptSRC/; "": the dataset's, mini or default
+        TEACHER_OPTS=[],  # KEY VALUE pairs for it; its own block is filled in
     )
     FROZEN_IMAGES = False
     train_names: list | None = None  # the classes of the training images, where these are others than the tested ones
@@ -103,8 +113,9 @@ class PromptKD(PromptTrainer):
             raise UserError(f"{block}.PROJECT_LAYER: {o.PROJECT_LAYER}; allowed: 1, 2")
         if o.TEMPERATURE <= 0:
             raise UserError(f"{block}.TEMPERATURE: {o.TEMPERATURE}; allowed: above 0")
-        o.TEACHER_OPTS = block_options(cfg, f"{block}.TEACHER_RUN", TEACHER, o.TEACHER_RUN, o.TEACHER_CONFIG,
-                                       o.TEACHER_OPTS, _teacher_changes(o))
+        o.TEACHER_OPTS = block_options(
+            cfg, f"{block}.TEACHER_RUN", TEACHER, o.TEACHER_RUN, o.TEACHER_CONFIG, o.TEACHER_OPTS, _teacher_changes(o)
+        )
 
     @classmethod
     def unread_data(cls, cfg):
@@ -119,16 +130,20 @@ class PromptKD(PromptTrainer):
             cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES, cfg.VERBOSE = -1, "all", False
             everything = DataManager(cfg)
             self.train_loader_x, self.train_names = everything.train_loader_x, everything.dataset.classnames
-            print(f"PromptKD's unlabelled images: {len(everything.dataset.train_x)} of all {len(self.train_names)} "
-                  "classes")
+            print(
+                f"PromptKD's unlabelled images: {len(everything.dataset.train_x)} of all {len(self.train_names)} "
+                "classes"
+            )
 
     def build_prompts(self, clip, classnames):
         o = self.options
         self.teacher_clip = self.load_teacher_clip()
         print(f"teacher: {self.teacher_clip.describe()}")
         if self.teacher_clip.image_size != clip.image_size:
-            raise UserError(f"TRAINER.PROMPTKD.TEACHER_NAME: '{o.TEACHER_NAME}' takes images of "
-                            f"{self.teacher_clip.image_size} pixels, the student '{clip.name}' of {clip.image_size}")
+            raise UserError(
+                f"TRAINER.PROMPTKD.TEACHER_NAME: '{o.TEACHER_NAME}' takes images of "
+                f"{self.teacher_clip.image_size} pixels, the student '{clip.name}' of {clip.image_size}"
+            )
         self.tower = VisionTower(clip, "PromptKD")
         self.teacher = self._teacher_prompts(classnames)
         self.train_template = self._template(self.train_names) if self.train_names else self.teacher.template
@@ -153,14 +168,27 @@ class PromptKD(PromptTrainer):
 
     def _teacher_prompts(self, classnames):
         t = self._teacher_options()
-        return IndependentPrompts(self.teacher_clip, classnames, t["N_CTX_TEXT"], t["PROMPT_DEPTH_TEXT"],
-                                  t["N_CTX_VISION"], t["PROMPT_DEPTH_VISION"], t["CTX_INIT"],
-                                  self.cfg.MODEL.TEXT_CHUNK, "PROMPTSRC").to(self.device)
+        return IndependentPrompts(
+            self.teacher_clip,
+            classnames,
+            t["N_CTX_TEXT"],
+            t["PROMPT_DEPTH_TEXT"],
+            t["N_CTX_VISION"],
+            t["PROMPT_DEPTH_VISION"],
+            t["CTX_INIT"],
+            self.cfg.MODEL.TEXT_CHUNK,
+            "PROMPTSRC",
+        ).to(self.device)
 
     def _template(self, classnames):
         t = self._teacher_options()
-        return PromptTemplate(self.teacher_clip, classnames, t["N_CTX_TEXT"], clean_name(t["CTX_INIT"]),
-                              max_tokens=self.cfg.MODEL.TEXT_CHUNK)
+        return PromptTemplate(
+            self.teacher_clip,
+            classnames,
+            t["N_CTX_TEXT"],
+            clean_name(t["CTX_INIT"]),
+            max_tokens=self.cfg.MODEL.TEXT_CHUNK,
+        )
 
     # The teacher
 
@@ -219,6 +247,13 @@ class PromptKD(PromptTrainer):
 
 def _teacher_changes(options) -> list:
     """What turns the student's configuration into that of the stage that trains the teacher."""
-    return ["MODEL.BACKBONE.NAME", options.TEACHER_NAME, "MODEL.BACKBONE.PATH", options.TEACHER_PATH,
-            "DATASET.NUM_SHOTS", options.TEACHER_SHOTS,
-            "DATASET.SUBSAMPLE_CLASSES", "base" if options.MODAL == "base2novel" else "all"]
+    return [
+        "MODEL.BACKBONE.NAME",
+        options.TEACHER_NAME,
+        "MODEL.BACKBONE.PATH",
+        options.TEACHER_PATH,
+        "DATASET.NUM_SHOTS",
+        options.TEACHER_SHOTS,
+        "DATASET.SUBSAMPLE_CLASSES",
+        "base" if options.MODAL == "base2novel" else "all",
+    ]

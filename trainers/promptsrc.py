@@ -1,4 +1,5 @@
 """PromptSRC."""
+
 from math import exp
 
 import torch
@@ -7,8 +8,8 @@ from torch import Tensor, nn
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.engine.independent_prompts import INDEPENDENT_DEFAULTS, IndependentPromptsTrainer
-from promptshift.engine.regularised import RegularisedTrainer
+from promptshift.bases.independent_prompts import INDEPENDENT_DEFAULTS, IndependentPromptsTrainer
+from promptshift.bases.regularised import RegularisedTrainer
 from promptshift.losses import distillation_kl
 from promptshift.modeling.templates import IMAGENET_60, fill
 from promptshift.modeling.text_tower import TextTower
@@ -43,7 +44,7 @@ class WeightedMean:
 
 def gaussian(epoch: int, mean: float, std: float) -> float:
     """Weight of an epoch (counted from 1), not normalised: 1 at the mean."""
-    return exp(-((epoch - mean) / std) ** 2 / 2)
+    return exp(-(((epoch - mean) / std) ** 2) / 2)
 
 
 @TRAINER_REGISTRY.register()
@@ -65,8 +66,16 @@ class PromptSRC(RegularisedTrainer, IndependentPromptsTrainer):
     """
 
     BLOCK = "PROMPTSRC"
-    DEFAULTS = dict(INDEPENDENT_DEFAULTS, N_CTX_VISION=4, N_CTX_TEXT=4, TEXT_LOSS_WEIGHT=25.0, IMAGE_LOSS_WEIGHT=10.0,
-                    GPA_MEAN=15.0, GPA_STD=1.0, TEMPLATES=[])
+    DEFAULTS = dict(
+        INDEPENDENT_DEFAULTS,
+        N_CTX_VISION=4,
+        N_CTX_TEXT=4,
+        TEXT_LOSS_WEIGHT=25.0,
+        IMAGE_LOSS_WEIGHT=10.0,
+        GPA_MEAN=15.0,
+        GPA_STD=1.0,
+        TEMPLATES=[],
+    )
 
     @classmethod
     def check_options(cls, cfg):
@@ -75,8 +84,10 @@ class PromptSRC(RegularisedTrainer, IndependentPromptsTrainer):
         if o.GPA_STD <= 0:
             raise UserError(f"TRAINER.PROMPTSRC.GPA_STD: {o.GPA_STD}; allowed: above 0")
         if sum(gaussian(e + 1, o.GPA_MEAN, o.GPA_STD) for e in range(epochs)) < 1e-200:
-            raise UserError(f"TRAINER.PROMPTSRC.GPA_MEAN: {o.GPA_MEAN} with GPA_STD {o.GPA_STD} leaves no epoch of the "
-                            f"{epochs} of OPTIM.MAX_EPOCH any weight; allowed: means near 1 to {epochs}")
+            raise UserError(
+                f"TRAINER.PROMPTSRC.GPA_MEAN: {o.GPA_MEAN} with GPA_STD {o.GPA_STD} leaves no epoch of the "
+                f"{epochs} of OPTIM.MAX_EPOCH any weight; allowed: means near 1 to {epochs}"
+            )
         bad = [template for template in o.TEMPLATES if "{}" not in template]
         if bad:
             raise UserError(f"TRAINER.PROMPTSRC.TEMPLATES: '{bad[0]}' has no {{}} for the class name")
@@ -91,17 +102,21 @@ class PromptSRC(RegularisedTrainer, IndependentPromptsTrainer):
     def regularisers(self, batch, features, classes):
         o, scale = self.options, self.clip.logit_scale
         frozen = self.batch_features(batch)
-        return {"text_l1": o.TEXT_LOSS_WEIGHT * F.l1_loss(classes, self.frozen_classes),
-                "image_l1": o.IMAGE_LOSS_WEIGHT * F.l1_loss(features, frozen),
-                "kl": distillation_kl(scale * features @ classes.T, scale * frozen @ self.frozen_classes.T)}
+        return {
+            "text_l1": o.TEXT_LOSS_WEIGHT * F.l1_loss(classes, self.frozen_classes),
+            "image_l1": o.IMAGE_LOSS_WEIGHT * F.l1_loss(features, frozen),
+            "kl": distillation_kl(scale * features @ classes.T, scale * frozen @ self.frozen_classes.T),
+        }
 
     def before_train(self):
         super().before_train()
         if self.start_epoch == self.max_epoch:  # nothing left to train, the mean is loaded
             return
         if self.start_epoch and not self.mean.sums:
-            raise UserError(f"{self.cfg.RESUME or self.output_dir}: the checkpoint holds no prompt mean over its "
-                            f"{self.start_epoch} epochs, so PromptSRC cannot go on from it; use another OUTPUT_DIR")
+            raise UserError(
+                f"{self.cfg.RESUME or self.output_dir}: the checkpoint holds no prompt mean over its "
+                f"{self.start_epoch} epochs, so PromptSRC cannot go on from it; use another OUTPUT_DIR"
+            )
         if self.last_prompts:  # the run ended here before: go on from the prompts, not from their mean
             self.prompt_learner.load_state_dict(self.last_prompts)
 

@@ -1,11 +1,12 @@
 """PromptSync."""
+
 import torch
 import torch.nn.functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.engine.adaptation import adapt
-from promptshift.engine.source_prototypes import source_template
+from promptshift.adapting.source_prototypes import source_template
+from promptshift.adapting.steps import adapt
 from promptshift.losses import marginal_entropy, prototype_discrimination, weighted_distance
 from promptshift.modeling.multimodal import class_features
 from promptshift.modeling.prototypes import patch_features
@@ -42,8 +43,18 @@ class PromptSync(PromptAlign):
 
     BLOCK = "PROMPTSYNC"
     DEFAULTS = COUPLED_DEFAULTS | dict(
-        ALIGN=True, ALIGN_W=100.0, ALIGN_WITH=["text", "cls"], DETACH_WEIGHTS=False, PROTOTYPE_CLASSES="source",
-        DISCRIMINATE="once", PD_W=1.0, PD_LR=5e-4, PD_STEPS=1, PROTOTYPE_VIEWS=4, ENTROPY_W=0.0)
+        ALIGN=True,
+        ALIGN_W=100.0,
+        ALIGN_WITH=["text", "cls"],
+        DETACH_WEIGHTS=False,
+        PROTOTYPE_CLASSES="source",
+        DISCRIMINATE="once",
+        PD_W=1.0,
+        PD_LR=5e-4,
+        PD_STEPS=1,
+        PROTOTYPE_VIEWS=4,
+        ENTROPY_W=0.0,
+    )
     KEY_ALIASES = {"TRAINER.TPT.BATCH_SIZE": "TRAINER.PROMPTSYNC.VIEWS", "TRAINER.TPT": "TRAINER.PROMPTSYNC"}
 
     @classmethod
@@ -51,8 +62,9 @@ class PromptSync(PromptAlign):
         super().check_options(cfg)
         o, block = cfg.TRAINER.PROMPTSYNC, "TRAINER.PROMPTSYNC"
         if o.DISCRIMINATE not in ("once", "image", "off") and not (o.DISCRIMINATE.isdigit() and int(o.DISCRIMINATE)):
-            raise UserError(f"{block}.DISCRIMINATE: '{o.DISCRIMINATE}'; allowed: once, image, off, or a number of "
-                            "images from 1")
+            raise UserError(
+                f"{block}.DISCRIMINATE: '{o.DISCRIMINATE}'; allowed: once, image, off, or a number of images from 1"
+            )
         unknown = [kind for kind in o.ALIGN_WITH if kind not in KINDS]
         if unknown or o.ALIGN and not o.ALIGN_WITH:
             raise UserError(f"{block}.ALIGN_WITH: {list(o.ALIGN_WITH)}; allowed: one or more of {', '.join(KINDS)}")
@@ -61,8 +73,10 @@ class PromptSync(PromptAlign):
         if not o.ALIGN and o.DISCRIMINATE == "off" and not o.ENTROPY_W:
             raise UserError(f"{block}.ALIGN, DISCRIMINATE, ENTROPY_W: all are off, nothing is left to adapt by")
         if int(o.VIEWS * o.TPT_THRESHOLD) > o.VIEWS - 1:
-            raise UserError(f"{block}.TPT_THRESHOLD: {o.TPT_THRESHOLD}; confident views are random ones, of which "
-                            f"there are {o.VIEWS - 1}; allowed: up to {(o.VIEWS - 1) / o.VIEWS:g}")
+            raise UserError(
+                f"{block}.TPT_THRESHOLD: {o.TPT_THRESHOLD}; confident views are random ones, of which "
+                f"there are {o.VIEWS - 1}; allowed: up to {(o.VIEWS - 1) / o.VIEWS:g}"
+            )
 
     # Source classes and discrimination
 
@@ -91,14 +105,18 @@ class PromptSync(PromptAlign):
         """Sets the prototypes' classes (C): the source's, or the test set's."""
         source, names = self.source.about.get("classes", []), list(self.dm.dataset.classnames)
         if not source:
-            raise UserError(f"TRAINER.{self.BLOCK}.PROTOTYPES: the file holds statistics without class prototypes; "
-                            "make them with python -m promptshift.prototypes")
+            raise UserError(
+                f"TRAINER.{self.BLOCK}.PROTOTYPES: the file holds statistics without class prototypes; "
+                "make them with promptshift prototypes"
+            )
         if self.options.PROTOTYPE_CLASSES == "target":
             lacking = [name for name in names if name not in source]
             if lacking:
-                raise UserError(f"TRAINER.{self.BLOCK}.PROTOTYPE_CLASSES target: {len(lacking)} of {len(names)} "
-                                f"classes of {self.cfg.DATASET.NAME} have no prototype, e.g. '{lacking[0]}'; allowed: "
-                                "source, or prototypes of these classes")
+                raise UserError(
+                    f"TRAINER.{self.BLOCK}.PROTOTYPE_CLASSES target: {len(lacking)} of {len(names)} "
+                    f"classes of {self.cfg.DATASET.NAME} have no prototype, e.g. '{lacking[0]}'; allowed: "
+                    "source, or prototypes of these classes"
+                )
             rows = torch.tensor([source.index(name) for name in names], device=self.device)
             self.source.text, self.source.vision = self.source.text[rows], self.source.vision[rows]
             self.source.cls, source = self.source.cls[:, rows], names
@@ -127,15 +145,24 @@ class PromptSync(PromptAlign):
 
         with torch.no_grad():
             before = self.discrimination(self.class_features_of_source()).item()
-        stepped, _ = adapt({name: value.unsqueeze(0) for name, value in values.items()}, loss, o.PD_STEPS, o.PD_LR,
-                           o.WEIGHT_DECAY, self.loss_scale)
+        stepped, _ = adapt(
+            {name: value.unsqueeze(0) for name, value in values.items()},
+            loss,
+            o.PD_STEPS,
+            o.PD_LR,
+            o.WEIGHT_DECAY,
+            self.loss_scale,
+        )
         with torch.no_grad():
             for name, value in values.items():
                 value.copy_(stepped[name][0])
             after = self.discrimination(self.class_features_of_source()).item()
         self.discriminated += 1
-        self.diagnostics |= {"discriminations": self.discriminated, "discrimination_before": before,
-                             "discrimination_after": after}
+        self.diagnostics |= {
+            "discriminations": self.discriminated,
+            "discrimination_before": before,
+            "discrimination_after": after,
+        }
 
     def source_classes(self, prompts):
         """Prompts, with a leading dimension N or not -> features of the source classes (N, C, E) or (C, E)."""
@@ -161,7 +188,7 @@ class PromptSync(PromptAlign):
         o, prompts, parts = self.options, self.prompt_learner.prompts(values), []
         classes = self.source_classes(prompts) if o.ALIGN or o.DISCRIMINATE == "image" else None
         if o.ALIGN or o.ENTROPY_W:
-            kept = F.pad(self.confident(seen), (1, 0))                        # (N, 1 + n), the clean view first
+            kept = F.pad(self.confident(seen), (1, 0))  # (N, 1 + n), the clean view first
             features, tokens = self.view_features(prompts, take_views(seen.views, kept))
         if o.ALIGN:
             parts.append(o.ALIGN_W * self.class_alignment(features, tokens, classes))
@@ -181,7 +208,7 @@ class PromptSync(PromptAlign):
             classes: source class features (N, C, E).
         """
         o, source = self.options, self.source
-        weights = self.logits(features, classes).softmax(dim=-1).mean(dim=1)                 # (N, C)
+        weights = self.logits(features, classes).softmax(dim=-1).mean(dim=1)  # (N, C)
         if o.DETACH_WEIGHTS:
             weights = weights.detach()
         pairs = []
@@ -191,5 +218,5 @@ class PromptSync(PromptAlign):
             patches = patch_features(self.tower, tokens[-1].flatten(0, 1), o.N_CTX).unflatten(0, features.shape[:2])
             pairs.append((F.normalize(patches.mean(dim=1, keepdim=True), dim=-1), source.vision))
         if "text" in o.ALIGN_WITH:
-            pairs.append((classes, source.text))                                              # (N, C, E), (C, E)
+            pairs.append((classes, source.text))  # (N, C, E), (C, E)
         return sum(weighted_distance(weights, ours, prototypes) for ours, prototypes in pairs)

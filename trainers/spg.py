@@ -1,4 +1,5 @@
 """SPG: domain prompt labels, then a conditional GAN that generates prompts."""
+
 import math
 import random
 
@@ -8,20 +9,34 @@ from torch import nn
 from dassl.data.data_manager import build_data_loader
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.engine.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path, check_choice
-from promptshift.engine.shared_context import SharedContextTrainer
+from promptshift.bases.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path, check_choice
+from promptshift.bases.shared_context import SharedContextTrainer
 
-RELEASED_KEYS = {key: f"TRAINER.SPG.{key}" for key in (
-    "LATENT_DIM", "GRAD_CLIP", "G_MAX_NORM_WEIGHT", "G_MAX_NORM_BIAS", "G_MAX_NORM_BIAS_LAST", "D_MAX_NORM_WEIGHT",
-    "D_MAX_NORM_BIAS", "D_MAX_NORM_LAST")}
+RELEASED_KEYS = {
+    key: f"TRAINER.SPG.{key}"
+    for key in (
+        "LATENT_DIM",
+        "GRAD_CLIP",
+        "G_MAX_NORM_WEIGHT",
+        "G_MAX_NORM_BIAS",
+        "G_MAX_NORM_BIAS_LAST",
+        "D_MAX_NORM_WEIGHT",
+        "D_MAX_NORM_BIAS",
+        "D_MAX_NORM_LAST",
+    )
+}
 DEFAULTS = dict(
-    N_CTX=4, CSC=False, CTX_INIT="a photo of a", CLASS_TOKEN_POSITION="end", PREC="fp16",
+    N_CTX=4,
+    CSC=False,
+    CTX_INIT="a photo of a",
+    CLASS_TOKEN_POSITION="end",
+    PREC="fp16",
     # stage one: one prompt label per domain
     LABELS=dict(LR=0.002, MAX_EPOCH=50, BATCH_SIZE=32, WARMUP_EPOCH=1, FEATURE_VIEWS=0),
     # stage two
-    PROMPT="generated",   # generated; or one for all images: mix_domain (mean of the labels), all_domain (pooled data)
-    GENERATOR="cgan",     # cgan, or mlp: the same network without noise, trained by regression to the labels
-    TRAIN_SHARE=1.0,      # share of each source domain's training images that stage two sees
+    PROMPT="generated",  # generated; or one for all images: mix_domain (mean of the labels), all_domain (pooled data)
+    GENERATOR="cgan",  # cgan, or mlp: the same network without noise, trained by regression to the labels
+    TRAIN_SHARE=1.0,  # share of each source domain's training images that stage two sees
     **ADVERSARIAL_DEFAULTS,
 )
 
@@ -82,8 +97,9 @@ class SPG(GeneratedPrompts):
         if share < 1:
             items = share_of_domains(self.dm.dataset.train_x, share, self.cfg.SEED)
             print(f"Stage two trains on {len(items)} of {len(self.dm.dataset.train_x)} images")
-            self.train_loader_x = build_data_loader(self.cfg, x.SAMPLER, items, x.BATCH_SIZE, x.N_DOMAIN, x.N_INS,
-                                                    self.train_loader_x.dataset.transform)
+            self.train_loader_x = build_data_loader(
+                self.cfg, x.SAMPLER, items, x.BATCH_SIZE, x.N_DOMAIN, x.N_INS, self.train_loader_x.dataset.transform
+            )
 
     def build_prompts(self, clip, classnames):
         self.check_words("CTX_INIT")
@@ -140,5 +156,5 @@ def share_of_domains(items, share, seed):
     for domain in sorted({item.domain for item in items}):
         own = [item for item in items if item.domain == domain]
         random.Random(max(seed, 0)).shuffle(own)
-        kept += own[:math.ceil(share * len(own))]
+        kept += own[: math.ceil(share * len(own))]
     return kept

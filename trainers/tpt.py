@@ -1,7 +1,8 @@
 """TPT."""
+
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.engine.test_time_trainer import TEST_TIME_DEFAULTS, Seen, TestTimeTrainer
+from promptshift.adapting.trainer import TEST_TIME_DEFAULTS, AdaptingTrainer, Seen
 from promptshift.losses import marginal_entropy
 from promptshift.modeling.conditional import ConditionalPromptLearner
 from promptshift.modeling.prompts import PromptLearner
@@ -11,7 +12,7 @@ PROMPTS = ("hand", "CoOp", "CoCoOp")
 
 
 @TRAINER_REGISTRY.register()
-class TPT(TestTimeTrainer):
+class TPT(AdaptingTrainer):
     """Test-time prompt tuning (Shu et al. 2022, arXiv 2209.07511).
 
     One AdamW step on the context of each test image, which lowers the entropy of the mean prediction of its most
@@ -37,8 +38,10 @@ class TPT(TestTimeTrainer):
         if prompt not in PROMPTS:
             raise UserError(f"TRAINER.TPT.PROMPT: '{prompt}'; allowed: {', '.join(PROMPTS)}")
         if prompt == "hand" and cfg.TRAINER.TPT.START.RUN:
-            raise UserError(f"TRAINER.TPT.START.RUN: {cfg.TRAINER.TPT.START.RUN} is not used with PROMPT hand; set "
-                            "TRAINER.TPT.PROMPT to CoOp or CoCoOp")
+            raise UserError(
+                f"TRAINER.TPT.START.RUN: {cfg.TRAINER.TPT.START.RUN} is not used with PROMPT hand; set "
+                "TRAINER.TPT.PROMPT to CoOp or CoCoOp"
+            )
 
     @classmethod
     def starts_from(cls, cfg):
@@ -77,7 +80,7 @@ class TPT(TestTimeTrainer):
         return Seen(views, features, self.logits(features, self.classes(ctx)), {"ctx": ctx})
 
     def adaptation_loss(self, values, seen):
-        kept = take_views(seen.features, self.confident(seen))                          # (N, n, E)
+        kept = take_views(seen.features, self.confident(seen))  # (N, n, E)
         return marginal_entropy(self.logits(kept, self.classes(values["ctx"])))
 
     def adapted_logits(self, values, seen):

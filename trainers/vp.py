@@ -1,11 +1,12 @@
 """VP: prompts made of pixels."""
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError, suggest
-from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import fill, template_of
 from promptshift.modeling.text_tower import TextTower
 
@@ -17,8 +18,10 @@ class PadPrompter(nn.Module):
         super().__init__()
         inner = image_size - 2 * p
         if inner <= 0:
-            raise UserError(f"TRAINER.VP.PROMPT_SIZE: {p} leaves nothing of an image of {image_size} pixels; "
-                            f"allowed: 1 to {(image_size - 1) // 2}")
+            raise UserError(
+                f"TRAINER.VP.PROMPT_SIZE: {p} leaves nothing of an image of {image_size} pixels; "
+                f"allowed: 1 to {(image_size - 1) // 2}"
+            )
         self.pad_up, self.pad_down = (nn.Parameter(torch.randn(1, 3, p, image_size)) for _ in range(2))
         self.pad_left, self.pad_right = (nn.Parameter(torch.randn(1, 3, inner, p)) for _ in range(2))
         self.inner = inner
@@ -61,8 +64,9 @@ def build_prompter(method: str, image_size: int, p: int, seed: int) -> nn.Module
     if method not in METHODS:
         raise UserError(f"TRAINER.VP.METHOD: '{method}'; allowed: {', '.join(METHODS)}{suggest(method, METHODS)}")
     if not 1 <= p <= image_size:
-        raise UserError(f"TRAINER.VP.PROMPT_SIZE: {p} does not fit an image of {image_size} pixels; "
-                        f"allowed: 1 to {image_size}")
+        raise UserError(
+            f"TRAINER.VP.PROMPT_SIZE: {p} does not fit an image of {image_size} pixels; allowed: 1 to {image_size}"
+        )
     if method == "padding":
         return PadPrompter(image_size, p)
     if method == "fixed_patch":

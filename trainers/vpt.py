@@ -1,6 +1,7 @@
 """VPT for CLIP."""
+
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.multimodal import IndependentPrompts
 from promptshift.modeling.templates import fill
 from promptshift.modeling.text_tower import TextTower
@@ -30,8 +31,9 @@ class VPT(PromptTrainer):
         o, chunk = self.options, self.cfg.MODEL.TEXT_CHUNK
         texts = fill(f"{clean_name(o.CTX_INIT)} {{}}.".lstrip(), classnames)
         self.text_features = TextTower(clip, chunk).encode_texts(texts)  # (K, E)
-        self.prompt_learner = IndependentPrompts(clip, classnames, 0, 0, o.N_CTX_VISION, o.PROMPT_DEPTH_VISION,
-                                                 o.CTX_INIT, chunk, self.BLOCK)
+        self.prompt_learner = IndependentPrompts(
+            clip, classnames, 0, 0, o.N_CTX_VISION, o.PROMPT_DEPTH_VISION, o.CTX_INIT, chunk, self.BLOCK
+        )
         return {"prompt_learner": self.prompt_learner}
 
     def class_features(self):

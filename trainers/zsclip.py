@@ -1,9 +1,10 @@
 """Zero-shot CLIP."""
+
 import torch
 import torch.nn.functional as F
 
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.engine.prompt_trainer import PromptTrainer
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import SELECTED, fill, template_of
 from promptshift.modeling.text_tower import TextTower
 

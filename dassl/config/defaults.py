@@ -121,17 +121,31 @@ _C.TRAINER.NAME = ""
 # outside trainer files of the Dassl family read them.
 _C.TRAINER.MCD = CN({"N_STEP_F": 4})
 _C.TRAINER.MME = CN({"LMDA": 0.1})
-_C.TRAINER.CDAC = CN({
-    "CLASS_LR_MULTI": 10, "RAMPUP_COEF": 30, "RAMPUP_ITRS": 1000, "TOPK_MATCH": 5, "P_THRESH": 0.95,
-    "STRONG_TRANSFORMS": (),
-})
+_C.TRAINER.CDAC = CN(
+    {
+        "CLASS_LR_MULTI": 10,
+        "RAMPUP_COEF": 30,
+        "RAMPUP_ITRS": 1000,
+        "TOPK_MATCH": 5,
+        "P_THRESH": 0.95,
+        "STRONG_TRANSFORMS": (),
+    }
+)
 _C.TRAINER.SE = CN({"EMA_ALPHA": 0.999, "CONF_THRE": 0.95, "RAMPUP": 300})
 _C.TRAINER.M3SDA = CN({"LMDA": 0.5, "N_STEP_F": 4})
 _C.TRAINER.DAEL = CN({"WEIGHT_U": 0.5, "CONF_THRE": 0.95, "STRONG_TRANSFORMS": ()})
 _C.TRAINER.CROSSGRAD = CN({"EPS_F": 1.0, "EPS_D": 1.0, "ALPHA_F": 0.5, "ALPHA_D": 0.5})
-_C.TRAINER.DDAIG = CN({
-    "G_ARCH": "", "LMDA": 0.3, "CLAMP": False, "CLAMP_MIN": -1.0, "CLAMP_MAX": 1.0, "WARMUP": 0, "ALPHA": 0.5,
-})
+_C.TRAINER.DDAIG = CN(
+    {
+        "G_ARCH": "",
+        "LMDA": 0.3,
+        "CLAMP": False,
+        "CLAMP_MIN": -1.0,
+        "CLAMP_MAX": 1.0,
+        "WARMUP": 0,
+        "ALPHA": 0.5,
+    }
+)
 _C.TRAINER.DAELDG = CN({"WEIGHT_U": 0.5, "CONF_THRE": 0.95, "STRONG_TRANSFORMS": ()})
 _C.TRAINER.DOMAINMIX = CN({"TYPE": "crossdomain", "ALPHA": 1.0, "BETA": 1.0})
 _C.TRAINER.ENTMIN = CN({"LMDA": 1e-3})

@@ -71,7 +71,7 @@ def _leaves(tree: dict, cfg: CfgNode, prefix: str, aliases: Aliases) -> Iterator
 def _rename(key: str, aliases: Aliases) -> str:
     for old, new in (aliases or {}).items():
         if key == old or key.startswith(old + "."):
-            return new + key[len(old):]
+            return new + key[len(old) :]
     return key
 
 

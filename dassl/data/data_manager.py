@@ -60,8 +60,10 @@ def build_data_loader(
         generator=None if is_train else torch.Generator().manual_seed(seed),
     )
     if len(loader) == 0:
-        raise UserError(f"dataset {cfg.DATASET.NAME}: {sampler_type} makes no batch of {batch_size} out of "
-                        f"{len(data_source)} images; lower DATALOADER.*.BATCH_SIZE")
+        raise UserError(
+            f"dataset {cfg.DATASET.NAME}: {sampler_type} makes no batch of {batch_size} out of "
+            f"{len(data_source)} images; lower DATALOADER.*.BATCH_SIZE"
+        )
     return loader
 
 
@@ -115,8 +117,15 @@ class DataManager:
             if not source:
                 return None
             return build_data_loader(
-                cfg, block.SAMPLER, source, block.BATCH_SIZE, block.get("N_DOMAIN", 0), block.get("N_INS", 16),
-                tfm_train if is_train else tfm_test, is_train, dataset_wrapper,
+                cfg,
+                block.SAMPLER,
+                source,
+                block.BATCH_SIZE,
+                block.get("N_DOMAIN", 0),
+                block.get("N_INS", 16),
+                tfm_train if is_train else tfm_test,
+                is_train,
+                dataset_wrapper,
             )
 
         self.train_loader_x = loader(dataset.train_x, loaders.TRAIN_X, True)

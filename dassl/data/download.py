@@ -164,8 +164,10 @@ def safe_extract(archive: str | os.PathLike, folder: str | os.PathLike) -> None:
         raise UserError(f"no such archive: {archive}") from None
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"cannot unpack {archive} into {folder}: {reason}; "
-                        "if the archive is damaged, delete it and download it again") from None
+        raise UserError(
+            f"cannot unpack {archive} into {folder}: {reason}; "
+            "if the archive is damaged, delete it and download it again"
+        ) from None
 
 
 def _extract_tar(tar: tarfile.TarFile, folder: str | os.PathLike) -> None:

@@ -12,8 +12,14 @@ from ..utils.errors import UserError, suggest
 from .datasets import Datum
 
 __all__ = [
-    "RandomClassSampler", "RandomDomainSampler", "RandomSampler", "SeededIndex", "SeededSampler", "SeqDomainSampler",
-    "SequentialSampler", "build_sampler",
+    "RandomClassSampler",
+    "RandomDomainSampler",
+    "RandomSampler",
+    "SeededIndex",
+    "SeededSampler",
+    "SeqDomainSampler",
+    "SequentialSampler",
+    "build_sampler",
 ]
 
 
@@ -89,8 +95,9 @@ class RandomDomainSampler(_PlannedSampler):
         if self.n_domain > len(self.domains):
             raise UserError(f"DATALOADER.TRAIN_X.N_DOMAIN is {n_domain}, but the data has {len(self.domains)} domains")
         if batch_size < self.n_domain or batch_size % self.n_domain:
-            raise UserError(f"DATALOADER.TRAIN_X.BATCH_SIZE {batch_size} cannot be divided among {self.n_domain} "
-                            "domains")
+            raise UserError(
+                f"DATALOADER.TRAIN_X.BATCH_SIZE {batch_size} cannot be divided among {self.n_domain} domains"
+            )
         self.n_img_per_domain = batch_size // self.n_domain
         self.length = len(self._plan())
 
@@ -133,8 +140,10 @@ class RandomClassSampler(_PlannedSampler):
         self.n_ins = n_ins
         self.ncls_per_batch = batch_size // n_ins
         if self.ncls_per_batch > len(self.labels):
-            raise UserError(f"DATALOADER.TRAIN_X: BATCH_SIZE {batch_size} / N_INS {n_ins} needs {self.ncls_per_batch} "
-                            f"classes, but the data has {len(self.labels)}")
+            raise UserError(
+                f"DATALOADER.TRAIN_X: BATCH_SIZE {batch_size} / N_INS {n_ins} needs {self.ncls_per_batch} "
+                f"classes, but the data has {len(self.labels)}"
+            )
         self.length = len(self._plan())
 
     def _plan(self) -> list[int]:
@@ -169,8 +178,10 @@ def _indices_by(data_source: Sequence[Datum], field: str) -> dict[int, list[int]
 def _draw(left: dict[int, list[int]], domain: int, count: int) -> list[int]:
     """Draw ``count`` indices of a domain and take them out of ``left``."""
     if len(left[domain]) < count:
-        raise UserError(f"domain {domain} has fewer images than its {count} places in one batch; "
-                        "lower DATALOADER.TRAIN_X.BATCH_SIZE")
+        raise UserError(
+            f"domain {domain} has fewer images than its {count} places in one batch; "
+            "lower DATALOADER.TRAIN_X.BATCH_SIZE"
+        )
     drawn = random.sample(left[domain], count)
     taken = set(drawn)
     left[domain] = [index for index in left[domain] if index not in taken]
@@ -198,6 +209,8 @@ def build_sampler(
         "RandomClassSampler": lambda: RandomClassSampler(data_source, batch_size, n_ins),
     }
     if sampler_type not in builders:
-        raise UserError(f"DATALOADER sampler {sampler_type!r} is unknown{suggest(sampler_type, builders)} "
-                        f"(allowed: {', '.join(builders)})")
+        raise UserError(
+            f"DATALOADER sampler {sampler_type!r} is unknown{suggest(sampler_type, builders)} "
+            f"(allowed: {', '.join(builders)})"
+        )
     return builders[sampler_type]()

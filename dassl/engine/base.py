@@ -59,8 +59,9 @@ class TrainerBase(ModelBook):
             "scheduler": None if sched is None else sched.state_dict(),
         }
 
-    def save_model(self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None,
-                   model_name: str = "") -> None:
+    def save_model(
+        self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
+    ) -> None:
         """Save every model to ``<directory>/<name>/<model_name or model.pth.tar-(epoch + 1)>``."""
         trainer_state = self._trainer_state(epoch)
         for name in self.get_model_names():
@@ -116,8 +117,10 @@ class TrainerBase(ModelBook):
             UserError: a missing, unreadable or unfitting checkpoint.
         """
         if not directory:
-            print("Note that load_model() is skipped as no pretrained model is given "
-                  "(ignore this if it's done on purpose)")
+            print(
+                "Note that load_model() is skipped as no pretrained model is given "
+                "(ignore this if it's done on purpose)"
+            )
             return
         for name in self.get_model_names():
             folder = os.path.join(directory, name)

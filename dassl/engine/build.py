@@ -19,8 +19,9 @@ def build_trainer(cfg: CfgNode) -> Any:
         UserError: no name given, or nothing registered under it.
     """
     if not cfg.TRAINER.NAME:
-        raise UserError("TRAINER.NAME is empty: give --trainer "
-                        f"(known: {', '.join(TRAINER_REGISTRY.registered_names())})")
+        raise UserError(
+            f"TRAINER.NAME is empty: give --trainer (known: {', '.join(TRAINER_REGISTRY.registered_names())})"
+        )
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if cfg.VERBOSE:
         print(f"Loading trainer: {cfg.TRAINER.NAME}")

@@ -23,8 +23,13 @@ class ModelBook:
         self._optims: OrderedDict[str, torch.optim.Optimizer | None] = OrderedDict()
         self._scheds: OrderedDict[str, Any] = OrderedDict()
 
-    def register_model(self, name: str = "model", model: nn.Module | None = None,
-                       optim: torch.optim.Optimizer | None = None, sched: Any = None) -> None:
+    def register_model(
+        self,
+        name: str = "model",
+        model: nn.Module | None = None,
+        optim: torch.optim.Optimizer | None = None,
+        sched: Any = None,
+    ) -> None:
         """Make a model known by name, so that it is saved, loaded, switched and updated with the others.
 
         Raises:
@@ -35,8 +40,10 @@ class ModelBook:
         if name in self._models:
             raise UserError(f"a model named {name!r} is already registered")
         if isinstance(model, nn.DataParallel):
-            raise UserError(f"model {name!r} is wrapped in nn.DataParallel, which is not supported: "
-                            "use one GPU per run (CUDA_VISIBLE_DEVICES) and run seeds side by side")
+            raise UserError(
+                f"model {name!r} is wrapped in nn.DataParallel, which is not supported: "
+                "use one GPU per run (CUDA_VISIBLE_DEVICES) and run seeds side by side"
+            )
         self._models[name] = model
         self._optims[name] = optim
         self._scheds[name] = sched
@@ -85,8 +92,9 @@ class ModelBook:
         """
         if not torch.isfinite(loss).all():
             where = f"epoch {getattr(self, 'epoch', 0) + 1}, batch {getattr(self, 'batch_idx', 0) + 1}"
-            raise NonFiniteLossError(f"the loss is infinite or NaN at {where}: "
-                                     "lower OPTIM.LR, or use fp32 instead of half precision")
+            raise NonFiniteLossError(
+                f"the loss is infinite or NaN at {where}: lower OPTIM.LR, or use fp32 instead of half precision"
+            )
 
     def model_zero_grad(self, names: Names = None) -> None:
         """Clear the gradients of the models' optimizers."""

@@ -16,15 +16,21 @@ class SimpleNet(nn.Module):
 
     def __init__(self, cfg: CfgNode, model_cfg: CfgNode, num_classes: int, **kwargs: Any) -> None:
         super().__init__()
-        self.backbone = build_backbone(model_cfg.BACKBONE.NAME, verbose=cfg.VERBOSE,
-                                       pretrained=model_cfg.BACKBONE.PRETRAINED, **kwargs)
+        self.backbone = build_backbone(
+            model_cfg.BACKBONE.NAME, verbose=cfg.VERBOSE, pretrained=model_cfg.BACKBONE.PRETRAINED, **kwargs
+        )
         fdim = self.backbone.out_features
         self.head = None
         if model_cfg.HEAD.NAME and model_cfg.HEAD.HIDDEN_LAYERS:
             self.head = build_head(
-                model_cfg.HEAD.NAME, verbose=cfg.VERBOSE, in_features=fdim,
-                hidden_layers=model_cfg.HEAD.HIDDEN_LAYERS, activation=model_cfg.HEAD.ACTIVATION,
-                bn=model_cfg.HEAD.BN, dropout=model_cfg.HEAD.DROPOUT, **kwargs,
+                model_cfg.HEAD.NAME,
+                verbose=cfg.VERBOSE,
+                in_features=fdim,
+                hidden_layers=model_cfg.HEAD.HIDDEN_LAYERS,
+                activation=model_cfg.HEAD.ACTIVATION,
+                bn=model_cfg.HEAD.BN,
+                dropout=model_cfg.HEAD.DROPOUT,
+                **kwargs,
             )
             fdim = self.head.out_features
         self.classifier = nn.Linear(fdim, num_classes) if num_classes > 0 else None

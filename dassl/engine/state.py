@@ -70,8 +70,10 @@ def _rolling_state(path: str, names: Sequence[str]) -> dict[str, Any] | None:
         return None
     state = load_state(path, ("epoch", "models", "trainer_state"))
     if set(state["models"]) != set(names):
-        raise UserError(f"{path} holds the models {', '.join(state['models'])}, but this trainer has "
-                        f"{', '.join(names)}; is it the folder of another run?")
+        raise UserError(
+            f"{path} holds the models {', '.join(state['models'])}, but this trainer has "
+            f"{', '.join(names)}; is it the folder of another run?"
+        )
     return {**state, "source": path}
 
 

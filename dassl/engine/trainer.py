@@ -99,8 +99,10 @@ class SimpleTrainer(TrainerBase):
         if self.cfg.RESUME and self.start_epoch == 0:
             raise UserError(f"RESUME: no complete checkpoint in {directory}")
         if self.start_epoch > self.max_epoch:
-            raise UserError(f"{directory} was trained for {self.start_epoch} epochs, but OPTIM.MAX_EPOCH is "
-                            f"{self.max_epoch}: use another OUTPUT_DIR or raise OPTIM.MAX_EPOCH")
+            raise UserError(
+                f"{directory} was trained for {self.start_epoch} epochs, but OPTIM.MAX_EPOCH is "
+                f"{self.max_epoch}: use another OUTPUT_DIR or raise OPTIM.MAX_EPOCH"
+            )
         self.epoch = max(self.start_epoch - 1, 0)
         if self.start_epoch > 0:
             carry_best_over(directory, self.output_dir, self.get_model_names())
@@ -112,8 +114,10 @@ class SimpleTrainer(TrainerBase):
         if final not in self.FINAL_MODELS:
             raise UserError(f"TEST.FINAL_MODEL {final!r} is unknown (allowed: {', '.join(self.FINAL_MODELS)})")
         if final == "best_val" and not self.cfg.TEST.NO_TEST and self.val_loader is None:
-            raise UserError("TEST.FINAL_MODEL best_val needs validation images, and DATASET "
-                            f"{self.cfg.DATASET.NAME} has none: use TEST.FINAL_MODEL last_step")
+            raise UserError(
+                "TEST.FINAL_MODEL best_val needs validation images, and DATASET "
+                f"{self.cfg.DATASET.NAME} has none: use TEST.FINAL_MODEL last_step"
+            )
 
     def after_train(self) -> None:
         """Deploy the last or the best epoch and test it."""
@@ -243,8 +247,9 @@ class TrainerXU(SimpleTrainer):
             UserError: no unlabelled images, or an unknown ``TRAIN.COUNT_ITER``.
         """
         if self.train_loader_u is None:
-            raise UserError(f"{type(self).__name__} needs unlabelled images, and DATASET {self.cfg.DATASET.NAME} "
-                            "has none")
+            raise UserError(
+                f"{type(self).__name__} needs unlabelled images, and DATASET {self.cfg.DATASET.NAME} has none"
+            )
         len_x, len_u = len(self.train_loader_x), len(self.train_loader_u)
         counts = {"train_x": len_x, "train_u": len_u, "smaller_one": min(len_x, len_u)}
         if self.cfg.TRAIN.COUNT_ITER not in counts:

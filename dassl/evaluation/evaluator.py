@@ -89,8 +89,10 @@ class Classification(EvaluatorBase):
         for label in cmat.sum(1).nonzero().flatten().tolist():
             total, correct = int(cmat[label].sum()), int(cmat[label, label])
             accs.append(100.0 * correct / total)
-            print(f"* class: {label} ({self._lab2cname[label]})\ttotal: {total:,}\tcorrect: {correct:,}\t"
-                  f"acc: {accs[-1]:.2f}%")
+            print(
+                f"* class: {label} ({self._lab2cname[label]})\ttotal: {total:,}\tcorrect: {correct:,}\t"
+                f"acc: {accs[-1]:.2f}%"
+            )
         mean = sum(accs) / len(accs)
         print(f"* average: {mean:.2f}%")
         return mean

@@ -19,9 +19,7 @@ def cosine_distance(input1: torch.Tensor, input2: torch.Tensor) -> torch.Tensor:
     return 1 - F.normalize(input1, dim=1) @ F.normalize(input2, dim=1).t()
 
 
-def compute_distance_matrix(
-    input1: torch.Tensor, input2: torch.Tensor, metric: str = "euclidean"
-) -> torch.Tensor:
+def compute_distance_matrix(input1: torch.Tensor, input2: torch.Tensor, metric: str = "euclidean") -> torch.Tensor:
     """Distances (M, N) by ``metric``: ``euclidean`` (squared) or ``cosine``.
 
     Raises:

@@ -4,5 +4,9 @@ from .lr_scheduler import ConstantWarmupScheduler, LinearWarmupScheduler, build_
 from .optimizer import build_optimizer
 
 __all__ = [
-    "ConstantWarmupScheduler", "LinearWarmupScheduler", "build_lr_scheduler", "build_optimizer", "learning_rate",
+    "ConstantWarmupScheduler",
+    "LinearWarmupScheduler",
+    "build_lr_scheduler",
+    "build_optimizer",
+    "learning_rate",
 ]

@@ -16,7 +16,11 @@ from yacs.config import CfgNode
 from ..utils.errors import UserError, suggest
 
 __all__ = [
-    "ConstantWarmupScheduler", "EpochScheduler", "LinearWarmupScheduler", "build_lr_scheduler", "learning_rate",
+    "ConstantWarmupScheduler",
+    "EpochScheduler",
+    "LinearWarmupScheduler",
+    "build_lr_scheduler",
+    "learning_rate",
 ]
 
 Rate = Callable[[int, float], float]  # (epoch from 0, base learning rate) -> learning rate used in that epoch
@@ -54,16 +58,18 @@ class EpochScheduler(LRScheduler):
 class ConstantWarmupScheduler(EpochScheduler):
     """``cons_lr`` for ``warmup_epoch`` epochs, then ``successor``'s schedule (see :func:`_warm_up`)."""
 
-    def __init__(self, optimizer: Optimizer, successor: EpochScheduler, warmup_epoch: int, cons_lr: float,
-                 recount: bool = True) -> None:
+    def __init__(
+        self, optimizer: Optimizer, successor: EpochScheduler, warmup_epoch: int, cons_lr: float, recount: bool = True
+    ) -> None:
         super().__init__(optimizer, _warm_up(successor.rate, warmup_epoch, _constant(cons_lr), recount))
 
 
 class LinearWarmupScheduler(EpochScheduler):
     """A line from ``min_lr`` to the base rate over ``warmup_epoch`` epochs, then ``successor``'s schedule."""
 
-    def __init__(self, optimizer: Optimizer, successor: EpochScheduler, warmup_epoch: int, min_lr: float,
-                 recount: bool = True) -> None:
+    def __init__(
+        self, optimizer: Optimizer, successor: EpochScheduler, warmup_epoch: int, min_lr: float, recount: bool = True
+    ) -> None:
         super().__init__(optimizer, _warm_up(successor.rate, warmup_epoch, _linear(min_lr, warmup_epoch), recount))
 
 
@@ -118,8 +124,10 @@ AVAI_SCHEDS = list(_SCHEDULES)
 
 def _rate(c: CfgNode) -> Rate:
     if c.LR_SCHEDULER not in _SCHEDULES:
-        raise UserError(f"OPTIM.LR_SCHEDULER {c.LR_SCHEDULER!r} is unknown{suggest(c.LR_SCHEDULER, AVAI_SCHEDS)} "
-                        f"(allowed: {', '.join(AVAI_SCHEDS)})")
+        raise UserError(
+            f"OPTIM.LR_SCHEDULER {c.LR_SCHEDULER!r} is unknown{suggest(c.LR_SCHEDULER, AVAI_SCHEDS)} "
+            f"(allowed: {', '.join(AVAI_SCHEDS)})"
+        )
     if c.MAX_EPOCH < 1:
         raise UserError(f"OPTIM.MAX_EPOCH must be at least 1, not {c.MAX_EPOCH}")
     schedule = _SCHEDULES[c.LR_SCHEDULER](c)
@@ -127,8 +135,10 @@ def _rate(c: CfgNode) -> Rate:
         return schedule
     warmups = {"constant": _constant(c.WARMUP_CONS_LR), "linear": _linear(c.WARMUP_MIN_LR, c.WARMUP_EPOCH)}
     if c.WARMUP_TYPE not in warmups:
-        raise UserError(f"OPTIM.WARMUP_TYPE {c.WARMUP_TYPE!r} is unknown{suggest(c.WARMUP_TYPE, warmups)} "
-                        f"(allowed: {', '.join(warmups)})")
+        raise UserError(
+            f"OPTIM.WARMUP_TYPE {c.WARMUP_TYPE!r} is unknown{suggest(c.WARMUP_TYPE, warmups)} "
+            f"(allowed: {', '.join(warmups)})"
+        )
     return _warm_up(schedule, c.WARMUP_EPOCH, warmups[c.WARMUP_TYPE], c.WARMUP_RECOUNT)
 
 

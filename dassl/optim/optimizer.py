@@ -13,8 +13,14 @@ __all__ = ["AVAI_OPTIMS", "build_optimizer"]
 
 
 def _sgd(groups: list, c: CfgNode) -> optim.Optimizer:
-    return optim.SGD(groups, lr=c.LR, momentum=c.MOMENTUM, weight_decay=c.WEIGHT_DECAY, dampening=c.SGD_DAMPNING,
-                     nesterov=c.SGD_NESTEROV)
+    return optim.SGD(
+        groups,
+        lr=c.LR,
+        momentum=c.MOMENTUM,
+        weight_decay=c.WEIGHT_DECAY,
+        dampening=c.SGD_DAMPNING,
+        nesterov=c.SGD_NESTEROV,
+    )
 
 
 def _rmsprop(groups: list, c: CfgNode) -> optim.Optimizer:
@@ -54,8 +60,9 @@ def build_optimizer(
     """
     name = optim_cfg.NAME
     if name not in _BUILDERS:
-        raise UserError(f"OPTIM.NAME {name!r} is unknown{suggest(name, AVAI_OPTIMS)} "
-                        f"(allowed: {', '.join(AVAI_OPTIMS)})")
+        raise UserError(
+            f"OPTIM.NAME {name!r} is unknown{suggest(name, AVAI_OPTIMS)} (allowed: {', '.join(AVAI_OPTIMS)})"
+        )
     if param_groups is not None and optim_cfg.STAGED_LR:
         warnings.warn("OPTIM.STAGED_LR is ignored: parameter groups were given", stacklevel=2)
     if param_groups is None:

@@ -79,13 +79,21 @@ _TABLE: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): np.dtype,
     ("numpy", "ndarray"): np.ndarray,
 }
-_TABLE |= {("torch._utils", f): _Function(getattr(torch._utils, f))
-           for f in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")}
+_TABLE |= {
+    ("torch._utils", f): _Function(getattr(torch._utils, f))
+    for f in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
+}
 _TABLE |= {("torch", name): value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
-_TABLE |= {("torch", name): value for name, value in vars(torch).items()
-           if name.endswith("Storage") and isinstance(value, type)}
-_TABLE |= {(module, name): getattr(builtins, name) for module in ("builtins", "__builtin__")
-           for name in ("set", "frozenset", "list", "dict", "tuple", "bytearray", "complex")}
+_TABLE |= {
+    ("torch", name): value
+    for name, value in vars(torch).items()
+    if name.endswith("Storage") and isinstance(value, type)
+}
+_TABLE |= {
+    (module, name): getattr(builtins, name)
+    for module in ("builtins", "__builtin__")
+    for name in ("set", "frozenset", "list", "dict", "tuple", "bytearray", "complex")
+}
 for _numpy in ("numpy.core.multiarray", "numpy._core.multiarray"):
     _TABLE[_numpy, "scalar"] = _Function(_numpy_scalar)
     _TABLE[_numpy, "_reconstruct"] = _Function(_new_array)

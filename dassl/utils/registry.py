@@ -28,8 +28,10 @@ class Registry:
         if name in self._obj_map and not force and self._obj_map[name] is not obj:
             old = getattr(self._obj_map[name], "__module__", "?")
             new = getattr(obj, "__module__", "?")
-            raise DuplicateNameError(f"{name!r} is already registered in {self._name!r} by {old}; {new} wants it too: "
-                                     "give one of them another name or remove its file")
+            raise DuplicateNameError(
+                f"{name!r} is already registered in {self._name!r} by {old}; {new} wants it too: "
+                "give one of them another name or remove its file"
+            )
         self._obj_map[name] = obj
 
     def register(self, obj: Any = None, force: bool = False, aliases: tuple[str, ...] = ()) -> Any:

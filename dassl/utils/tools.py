@@ -20,8 +20,18 @@ from PIL import Image
 from .errors import UserError, suggest
 
 __all__ = [
-    "atomic_path", "check_availability", "check_isfile", "collect_env_info", "listdir_nohidden", "mkdir_if_missing",
-    "read_image", "read_json", "set_deterministic", "set_random_seed", "tolist_if_not", "write_json",
+    "atomic_path",
+    "check_availability",
+    "check_isfile",
+    "collect_env_info",
+    "listdir_nohidden",
+    "mkdir_if_missing",
+    "read_image",
+    "read_json",
+    "set_deterministic",
+    "set_random_seed",
+    "tolist_if_not",
+    "write_json",
 ]
 
 
@@ -135,8 +145,9 @@ def check_availability(requested: str, available: Iterable[str]) -> None:
     """
     available = list(available)
     if requested not in available:
-        raise UserError(f"{requested!r} is not available{suggest(requested, available)} "
-                        f"(allowed: {', '.join(map(str, available))})")
+        raise UserError(
+            f"{requested!r} is not available{suggest(requested, available)} (allowed: {', '.join(map(str, available))})"
+        )
 
 
 def tolist_if_not(x: Any) -> list:

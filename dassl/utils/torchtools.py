@@ -16,8 +16,16 @@ from .errors import UserError
 from .tools import atomic_path
 
 __all__ = [
-    "count_num_param", "find_checkpoints", "init_network_weights", "load_checkpoint", "load_pretrained_weights",
-    "load_state", "open_all_layers", "open_specified_layers", "resume_from_checkpoint", "save_checkpoint",
+    "count_num_param",
+    "find_checkpoints",
+    "init_network_weights",
+    "load_checkpoint",
+    "load_pretrained_weights",
+    "load_state",
+    "open_all_layers",
+    "open_specified_layers",
+    "resume_from_checkpoint",
+    "save_checkpoint",
 ]
 
 POINTER = "checkpoint"

@@ -1,68 +1,8 @@
-"""`python -m promptshift.figures NAME DATASET [BACKBONE] [KEY VALUE ...]`: a figure or check of the papers."""
+"""`python -m promptshift.figures`, an earlier form of `promptshift study`."""
 
-from __future__ import annotations
-
-import argparse
-import os
 import sys
-from collections.abc import Sequence
 
-from dassl.utils.errors import UserError
-from promptshift.command_line import Parser, answer
-from promptshift.figures.bench import Bench
-from promptshift.figures.registry import get_study, studies
-from promptshift.paths import output_root
-
-_EPILOG = """\
-What it needs is run first, as the protocols run it; what has been run is used again. DATASET [BACKBONE] [KEY VALUE ...]
-and the environment variables DATA, OUTPUT, SEEDS, GPUS, JOBS and CFG mean what they mean for
-`python -m promptshift.protocols`; BACKBONE may be any open_clip `model:pretrained` pair, such as
-ViT-B-32:laion2b_s34b_b79k. The numbers, the picture and the verdict go to $OUTPUT/figures/, from where
-`python -m promptshift.report` takes them.
-"""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Answers one study: 0 when done, 2 after bad input or a failed run (one line on stderr), 130 after Ctrl-C."""
-    try:
-        return answer(_main, argv)
-    except KeyboardInterrupt:
-        print("interrupted: all jobs were ended; run the same command again to go on", file=sys.stderr)
-        return 130
-
-
-def _main(argv: Sequence[str] | None) -> int:
-    names = "\n".join(f"  {study.name:<20} {study.about}" for study in studies().values())
-    parser = Parser("python -m promptshift.figures", description=__doc__, epilog=f"names:\n{names}\n\n{_EPILOG}")
-    parser.add_argument("name", metavar="NAME", help="see below")
-    parser.add_argument("words", nargs="*", default=[], metavar="WORD", help="DATASET [BACKBONE] [KEY VALUE ...]")
-    parser.add_argument("--seeds", nargs="+", default=os.environ.get("SEEDS", "1 2 3").split(), metavar="SEED")
-    parser.add_argument("--jobs", default=os.environ.get("JOBS", ""), help="how many run at the same time")
-    parser.add_argument("--config", default=os.environ.get("CFG", ""), help="name of the trainers' configuration file")
-    options = parser.parse_intermixed_args(sys.argv[1:] if argv is None else list(argv))
-    chosen, bench = get_study(options.name), _bench(options)
-    for outcome in chosen.answer(bench):
-        paths = outcome.write(output_root())
-        print("\n" + "\n\n".join(part for part in (outcome.title, outcome.table and outcome.table.markdown().rstrip(),
-                                                   outcome.verdict, *outcome.notes) if part))
-        print(f"\nwritten: {', '.join(str(path) for path in paths[:2])}")
-    return 0
-
-
-def _bench(options: argparse.Namespace) -> Bench:
-    """Returns the bench that the command line and the environment ask for."""
-    gpus = os.environ.get("GPUS", "").split()
-    jobs = options.jobs or str(len(gpus) or 1)
-    if not jobs.isdecimal() or int(jobs) < 1:
-        raise UserError(f"--jobs (or JOBS): {jobs!r}, allowed: whole numbers of at least 1")
-    for seed in options.seeds:
-        if not seed.isdecimal():
-            raise UserError(f"--seeds (or SEEDS): {seed!r}, allowed: whole numbers of at least 0")
-    if not options.seeds:
-        raise UserError("SEEDS is empty, allowed: one or more whole numbers, e.g. SEEDS='1 2 3'")
-    seeds = list(dict.fromkeys(map(int, options.seeds)))
-    return Bench(options.words, seeds, int(jobs), gpus, options.config)
-
+from promptshift.cli.study import main
 
 if __name__ == "__main__":
     sys.exit(main())

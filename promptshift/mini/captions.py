@@ -16,12 +16,22 @@ from .scene import BACKGROUNDS, COLOURS
 from .shapes import BASE_CLASSES, NEW_CLASSES
 
 LOOKALIKES = {  # pair: swap rate before the family's factor
-    ("apple", "clock"): 0.40, ("bird", "fish"): 0.42, ("bicycle", "car"): 0.44, ("boat", "cup"): 0.45,
+    ("apple", "clock"): 0.40,
+    ("bird", "fish"): 0.42,
+    ("bicycle", "car"): 0.44,
+    ("boat", "cup"): 0.45,
     ("butterfly", "chair"): 0.46,
-    ("flower", "star"): 0.46, ("guitar", "key"): 0.44, ("house", "ladder"): 0.45, ("lamp", "mushroom"): 0.42,
+    ("flower", "star"): 0.46,
+    ("guitar", "key"): 0.44,
+    ("house", "ladder"): 0.45,
+    ("lamp", "mushroom"): 0.42,
     ("tree", "umbrella"): 0.40,
-    ("hat", "bottle"): 0.36, ("book", "heart"): 0.36, ("moon", "rocket"): 0.36, ("hammer", "cat"): 0.36,
-    ("table", "flag"): 0.36, ("balloon", "sword"): 0.36,
+    ("hat", "bottle"): 0.36,
+    ("book", "heart"): 0.36,
+    ("moon", "rocket"): 0.36,
+    ("hammer", "cat"): 0.36,
+    ("table", "flag"): 0.36,
+    ("balloon", "sword"): 0.36,
 }
 MOST = 0.492  # a swap rate of one half would leave no margin at all
 MATE = {a: b for pair in LOOKALIKES for a, b in (pair, pair[::-1])}
@@ -30,20 +40,43 @@ BASE, NEW = frozenset(BASE_CLASSES), frozenset(NEW_CLASSES)
 
 LOOSE = ("a photo of", "an image of", "a picture of")
 CLEAN = ("a close up of", "a clear view of")  # the first is reliable for the base half, the second for the new half
-ENSEMBLE = ("itap of", "a bad photo of", "a origami", "a photo of the large", "art of", "a photo of the small",
-            "a good photo of")
+ENSEMBLE = (
+    "itap of",
+    "a bad photo of",
+    "a origami",
+    "a photo of the large",
+    "art of",
+    "a photo of the small",
+    "a good photo of",
+)
 BY_STYLE = {
-    "photo": ("a snapshot of", "a photograph of"), "art_painting": ("a painting of", "an oil painting of"),
-    "cartoon": ("a cartoon of", "a comic of"), "sketch": ("a sketch of", "a drawing of", "a pencil drawing of"),
-    "silhouette": ("a silhouette of", "a shadow of"), "clipart": ("a clipart of", "an icon of"),
+    "photo": ("a snapshot of", "a photograph of"),
+    "art_painting": ("a painting of", "an oil painting of"),
+    "cartoon": ("a cartoon of", "a comic of"),
+    "sketch": ("a sketch of", "a drawing of", "a pencil drawing of"),
+    "silhouette": ("a silhouette of", "a shadow of"),
+    "clipart": ("a clipart of", "an icon of"),
     "watercolor": ("a watercolor of", "a watercolor painting of"),
 }
-PLACES = {"grass": "on the grass", "sand": "on the sand", "water": "in the water", "night": "at night",
-          "snow": "in the snow",
-          "wall": "in front of a wall"}
-FILLERS = ("here you can see", "in the middle", "as it was seen on a sunny day", "among other things", "this is",
-           "from my old album ,",
-           "it shows a small part of the room with", "right in front of us ,", "the first of many")
+PLACES = {
+    "grass": "on the grass",
+    "sand": "on the sand",
+    "water": "in the water",
+    "night": "at night",
+    "snow": "in the snow",
+    "wall": "in front of a wall",
+}
+FILLERS = (
+    "here you can see",
+    "in the middle",
+    "as it was seen on a sunny day",
+    "among other things",
+    "this is",
+    "from my old album ,",
+    "it shows a small part of the room with",
+    "right in front of us ,",
+    "the first of many",
+)
 
 
 @dataclass(frozen=True)
@@ -69,8 +102,18 @@ class Facts:
 
 def words() -> list[str]:
     """Every word that a caption can hold, sorted."""
-    phrases = (*LOOSE, *CLEAN, *ENSEMBLE, *(p for group in BY_STYLE.values() for p in group), *PLACES.values(),
-               *FILLERS, *COLOURS, *BACKGROUNDS, *MATE, "a an big large with without . X")
+    phrases = (
+        *LOOSE,
+        *CLEAN,
+        *ENSEMBLE,
+        *(p for group in BY_STYLE.values() for p in group),
+        *PLACES.values(),
+        *FILLERS,
+        *COLOURS,
+        *BACKGROUNDS,
+        *MATE,
+        "a an big large with without . X",
+    )
     return sorted({word for phrase in phrases for word in phrase.split()})
 
 

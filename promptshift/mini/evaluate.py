@@ -47,8 +47,9 @@ def load_packed_clip(path) -> tuple[CLIP, dict]:
 
 def domain_features(clip: CLIP, config: dict, domain: str, per_class: int, seed: int) -> Features:
     """Render and encode one domain of `MINI_DG`."""
-    images = np.stack([render_image(MINI_DG, domain, name, i, seed)[0] for name in MINI_DG.classes
-                       for i in range(per_class)])
+    images = np.stack(
+        [render_image(MINI_DG, domain, name, i, seed)[0] for name in MINI_DG.classes for i in range(per_class)]
+    )
     with torch.no_grad():
         batches = normalise_images(torch.from_numpy(images), config).split(256)
         features = torch.cat([F.normalize(clip.encode_image(batch), dim=-1) for batch in batches])
@@ -67,13 +68,13 @@ class Prompt:
     def __init__(self, clip: CLIP, classnames: tuple[str, ...]):
         tokens = SimpleTokenizer()([TEMPLATE.format(name) for name in classnames])
         self.clip, self.eot = clip, tokens.argmax(dim=-1)
-        self.embedded = clip.token_embedding(tokens[:, :int(self.eot.max()) + 1])  # (K, L, D)
-        self.ctx = self.embedded[0, 1:1 + N_CTX].clone().requires_grad_()
+        self.embedded = clip.token_embedding(tokens[:, : int(self.eot.max()) + 1])  # (K, L, D)
+        self.ctx = self.embedded[0, 1 : 1 + N_CTX].clone().requires_grad_()
 
     def text_features(self) -> torch.Tensor:
         """Normalised text features (K, D)."""
         ctx = self.ctx.expand(len(self.embedded), -1, -1)
-        embedded = torch.cat([self.embedded[:, :1], ctx, self.embedded[:, 1 + N_CTX:]], dim=1)
+        embedded = torch.cat([self.embedded[:, :1], ctx, self.embedded[:, 1 + N_CTX :]], dim=1)
         return F.normalize(encode_embedded(self.clip, embedded, self.eot), dim=-1)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
@@ -87,7 +88,7 @@ class Prompt:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(epochs):
             order = torch.randperm(len(data.labels), generator=generator)
-            for index in order[:len(order) // batch * batch].split(batch):
+            for index in order[: len(order) // batch * batch].split(batch):
                 loss = F.cross_entropy(self.logits(data.features[index]), data.labels[index])
                 optimizer.zero_grad()
                 loss.backward()
@@ -124,8 +125,11 @@ def base_to_new(clip: CLIP, domains: dict[str, Features]) -> dict[str, float]:
     before, after = (Prompt(clip, MINI_DG.classes[:half]) for _ in range(2))
     after.tune(base.select(base.train))
     transferred = Prompt(clip, MINI_DG.classes[half:])
-    result = {"base zero-shot": before.accuracy(test), "base CoOp": after.accuracy(test),
-              "new zero-shot": transferred.accuracy(new)}
+    result = {
+        "base zero-shot": before.accuracy(test),
+        "base CoOp": after.accuracy(test),
+        "new zero-shot": transferred.accuracy(new),
+    }
     transferred.ctx = after.ctx
     return result | {"new CoOp": transferred.accuracy(new)}
 

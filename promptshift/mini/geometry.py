@@ -34,8 +34,9 @@ def line(points, role: int = MAIN, width: float = 0.12) -> Part:
     return Part(np.asarray(points, dtype=float), role, width)
 
 
-def ellipse(cx: float, cy: float, rx: float, ry: float, start: float = 0.0, stop: float = 1.0,
-            n: int = 22) -> np.ndarray:
+def ellipse(
+    cx: float, cy: float, rx: float, ry: float, start: float = 0.0, stop: float = 1.0, n: int = 22
+) -> np.ndarray:
     """Points (n, 2) on an ellipse between the turns `start` and `stop` (0 = right, .25 = bottom, .5 = left)."""
     angle = 2 * np.pi * np.linspace(start, stop, n)
     return np.stack([cx + rx * np.cos(angle), cy + ry * np.sin(angle)], axis=1)

@@ -11,14 +11,31 @@ from open_clip.model import CLIP
 from promptshift.modeling.clip import empty_clip
 
 CONFIG = {
-    "embed_dim": 128, "image_size": 48, "patch_size": 12, "vision_width": 128, "vision_layers": 4, "vision_heads": 2,
-    "text_width": 128, "text_layers": 3, "text_heads": 2, "context_length": 77, "vocab_size": 49408,
-    "mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711),
+    "embed_dim": 128,
+    "image_size": 48,
+    "patch_size": 12,
+    "vision_width": 128,
+    "vision_layers": 4,
+    "vision_heads": 2,
+    "text_width": 128,
+    "text_layers": 3,
+    "text_heads": 2,
+    "context_length": 77,
+    "vocab_size": 49408,
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
 }
 CONFIGS = {  # by the name of the backbone
     "mini": CONFIG,
-    "mini_large": CONFIG | {"embed_dim": 192, "vision_width": 192, "vision_layers": 5, "vision_heads": 3,
-                            "text_width": 192, "text_heads": 3},
+    "mini_large": CONFIG
+    | {
+        "embed_dim": 192,
+        "vision_width": 192,
+        "vision_layers": 5,
+        "vision_heads": 3,
+        "text_width": 192,
+        "text_heads": 3,
+    },
 }
 
 
@@ -49,5 +66,5 @@ def encode_embedded(clip: CLIP, embedded: torch.Tensor, eot: torch.Tensor) -> to
 def encode_tokens(clip: CLIP, tokens: torch.Tensor) -> torch.Tensor:
     """Text features (N, D) of token ids (N, L); the EOT has the highest id, as in OpenAI's vocabulary."""
     eot = tokens.argmax(dim=-1)
-    tokens = tokens[:, :int(eot.max()) + 1]
+    tokens = tokens[:, : int(eot.max()) + 1]
     return encode_embedded(clip, clip.token_embedding(tokens), eot)

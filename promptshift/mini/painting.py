@@ -46,6 +46,7 @@ def unchanged(colour) -> tuple[int, int, int]:
 
 # ---- backgrounds: (rng, scene) -> canvas
 
+
 def soft_background(rng: np.random.Generator, scene: Scene, noise: float, blobs: int) -> Image.Image:
     """Smooth sky-to-ground transition with low-frequency colour noise, up to `blobs` pale blobs and a cast shadow."""
     rows = 1 / (1 + np.exp((scene.horizon - np.linspace(0, CANVAS, 12)) / rng.uniform(3, 12)))
@@ -57,8 +58,9 @@ def soft_background(rng: np.random.Generator, scene: Scene, noise: float, blobs:
         x, y, r = *rng.uniform(0, CANVAS, 2), rng.uniform(4, 10)
         draw.polygon(_points(ellipse(x, y, r, r * rng.uniform(0.6, 1))), fill=jitter(rng, (205, 205, 205), 45))
     shadow = np.array(scene.ground) * rng.uniform(0.55, 0.75)
-    draw.polygon(_points(ellipse(CANVAS / 2, CANVAS * rng.uniform(0.86, 0.93), CANVAS * 0.32, CANVAS * 0.06)),
-                 fill=_clip(shadow))
+    draw.polygon(
+        _points(ellipse(CANVAS / 2, CANVAS * rng.uniform(0.86, 0.93), CANVAS * 0.32, CANVAS * 0.06)), fill=_clip(shadow)
+    )
     return canvas
 
 
@@ -84,6 +86,7 @@ def paper_background(rng: np.random.Generator, scene: Scene, tone: tuple[int, in
 
 
 # ---- objects: (rng, canvas, inks) draws on the canvas
+
 
 def paint_flat(rng: np.random.Generator, canvas: Image.Image, inks: list[Ink], recolour: Recolour = unchanged) -> None:
     """Every part in one colour."""
@@ -146,6 +149,7 @@ def _hatch(rng: np.random.Generator, draw: ImageDraw.ImageDraw, points: np.ndarr
 
 # ---- occluders: (rng, canvas, scene) draws `scene.occluder`
 
+
 def cover(rng: np.random.Generator, canvas: Image.Image, scene: Scene) -> None:
     """Plain occluder in its colour."""
     ImageDraw.Draw(canvas).polygon(_points(scene.occluder), fill=scene.occluder_colour)
@@ -162,6 +166,7 @@ def erase(rng: np.random.Generator, canvas: Image.Image, scene: Scene) -> None:
 
 
 # ---- effects on the canvas: (rng, canvas) -> canvas
+
 
 def blur(rng: np.random.Generator, canvas: Image.Image, radius: tuple[float, float]) -> Image.Image:
     """Gaussian blur of a radius in `radius` canvas pixels."""

@@ -28,8 +28,10 @@ def build_optimizers(clip: nn.Module, heads: nn.Module) -> list[torch.optim.Opti
     """Muon for the two-dimensional weights of the residual blocks, AdamW for everything else."""
     blocks = {name: p for name, p in clip.named_parameters() if "resblocks" in name and p.ndim == 2}
     rest = [p for name, p in clip.named_parameters() if name not in blocks] + list(heads.parameters())
-    return [Muon(blocks.values(), lr=PEAK_LR),
-            torch.optim.AdamW(rest, lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01)]
+    return [
+        Muon(blocks.values(), lr=PEAK_LR),
+        torch.optim.AdamW(rest, lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -72,8 +74,9 @@ class Pretraining:
         self.data, self.device, self.epochs = data, device, epochs
         self.tokens, self.rng = CaptionTokens(), random.Random(seed)
         self.clip = build_clip(config, vocab_size=len(self.tokens.token_ids)).to(device)
-        self.heads = nn.ModuleDict({name: nn.Linear(config["embed_dim"], len(ATTRIBUTES[name]))
-                                    for name in AUXILIARY}).to(device)
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(config["embed_dim"], len(ATTRIBUTES[name])) for name in AUXILIARY}
+        ).to(device)
         self.optimizers = build_optimizers(self.clip, self.heads)
         self.steps = epochs * (len(data.images) // BATCH)
 

@@ -11,14 +11,24 @@ from .scene import BACKGROUNDS, COLOURS
 from .world import PRETRAIN, render_image
 
 STYLE_MIX = {  # style: (share of the images, style that captions name)
-    "photo": (0.20, "photo"), "photo_wide": (0.17, "photo"), "art_painting": (0.12, "art_painting"),
-    "cartoon": (0.10, "cartoon"), "cartoon_thin": (0.06, "cartoon"), "sketch": (0.07, "sketch"),
+    "photo": (0.20, "photo"),
+    "photo_wide": (0.17, "photo"),
+    "art_painting": (0.12, "art_painting"),
+    "cartoon": (0.10, "cartoon"),
+    "cartoon_thin": (0.06, "cartoon"),
+    "sketch": (0.07, "sketch"),
     "chalk": (0.02, "sketch"),
-    "clipart": (0.13, "clipart"), "watercolor": (0.08, "watercolor"), "silhouette": (0.05, "silhouette"),
+    "clipart": (0.13, "clipart"),
+    "watercolor": (0.08, "watercolor"),
+    "silhouette": (0.05, "silhouette"),
 }
 ATTRIBUTES = {  # auxiliary target: its classes
-    "classname": PRETRAIN.classes, "style": tuple(BY_STYLE), "colour": tuple(COLOURS), "background": tuple(BACKGROUNDS),
-    "distractor": (None, *PRETRAIN.classes), "big": (False, True),
+    "classname": PRETRAIN.classes,
+    "style": tuple(BY_STYLE),
+    "colour": tuple(COLOURS),
+    "background": tuple(BACKGROUNDS),
+    "distractor": (None, *PRETRAIN.classes),
+    "big": (False, True),
 }
 
 
@@ -47,8 +57,9 @@ def render_pretraining_set(count: int, seed: int) -> PretrainingSet:
     for i, (style, classname) in enumerate(zip(styles, classes, strict=True)):
         images[i], scene = render_image(PRETRAIN, style, classname, i, seed)
         facts.append(Facts(classname, STYLE_MIX[style][1], scene.colour, scene.background, scene.distractor, scene.big))
-    targets = {name: torch.tensor([values.index(getattr(fact, name)) for fact in facts]) for name,
-               values in ATTRIBUTES.items()}
+    targets = {
+        name: torch.tensor([values.index(getattr(fact, name)) for fact in facts]) for name, values in ATTRIBUTES.items()
+    }
     return PretrainingSet(torch.from_numpy(images), facts, targets)
 
 

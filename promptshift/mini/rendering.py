@@ -19,8 +19,13 @@ MARKER = "world.json"
 
 
 def _settings(spec: WorldSpec, per_class: int, seed: int) -> dict:
-    return {"name": spec.name, "seed": seed, "per_class": per_class, "renderer_version": RENDERER_VERSION,
-            "spec_crc32": zlib.crc32(repr(spec).encode())}
+    return {
+        "name": spec.name,
+        "seed": seed,
+        "per_class": per_class,
+        "renderer_version": RENDERER_VERSION,
+        "spec_crc32": zlib.crc32(repr(spec).encode()),
+    }
 
 
 def _is_rendered(folder: Path, wanted: dict) -> bool:
@@ -28,12 +33,15 @@ def _is_rendered(folder: Path, wanted: dict) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not (folder / MARKER).is_file():
-        raise UserError(f"{folder}: not empty and holds no {MARKER}; name an empty or new folder for the world "
-                        f"{wanted['name']!r}")
+        raise UserError(
+            f"{folder}: not empty and holds no {MARKER}; name an empty or new folder for the world {wanted['name']!r}"
+        )
     found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     if found != wanted:
-        raise UserError(f"{folder}: holds another world, {json.dumps(found)}, not the wanted {json.dumps(wanted)}; "
-                        "remove the folder or name another one")
+        raise UserError(
+            f"{folder}: holds another world, {json.dumps(found)}, not the wanted {json.dumps(wanted)}; "
+            "remove the folder or name another one"
+        )
     return True
 
 
@@ -51,8 +59,9 @@ def _default_workers() -> int:
     return min(8, os.cpu_count() or 1) if sys.platform == "linux" else 1
 
 
-def render_world(spec: WorldSpec, folder: str | os.PathLike, per_class: int = 60, seed: int = 0,
-                 workers: int | None = None) -> None:
+def render_world(
+    spec: WorldSpec, folder: str | os.PathLike, per_class: int = 60, seed: int = 0, workers: int | None = None
+) -> None:
     """Render a world into `folder`, all or nothing; returns at once if the same world is already there.
 
     Args:

@@ -16,15 +16,24 @@ SIZE = 48
 
 # Objects are darker than every background: this is what lets a small model find them (polarity is never ambiguous).
 COLOURS = {
-    "red": (190, 30, 42), "orange": (208, 96, 12), "brown": (112, 66, 32), "green": (28, 112, 46),
+    "red": (190, 30, 42),
+    "orange": (208, 96, 12),
+    "brown": (112, 66, 32),
+    "green": (28, 112, 46),
     "teal": (16, 112, 118),
-    "blue": (30, 62, 182), "purple": (104, 40, 146), "pink": (204, 52, 124), "gray": (88, 88, 94),
+    "blue": (30, 62, 182),
+    "purple": (104, 40, 146),
+    "pink": (204, 52, 124),
+    "gray": (88, 88, 94),
     "black": (30, 28, 33),
 }
 BACKGROUNDS = {  # name: (sky, ground)
-    "grass": ((206, 226, 240), (178, 216, 150)), "sand": ((214, 232, 240), (238, 220, 170)),
-    "water": ((214, 226, 236), (158, 206, 234)), "night": ((176, 172, 208), (196, 190, 214)),
-    "snow": ((206, 212, 224), (246, 248, 250)), "wall": ((236, 206, 190), (222, 184, 168)),
+    "grass": ((206, 226, 240), (178, 216, 150)),
+    "sand": ((214, 232, 240), (238, 220, 170)),
+    "water": ((214, 226, 236), (158, 206, 234)),
+    "night": ((176, 172, 208), (196, 190, 214)),
+    "snow": ((206, 212, 224), (246, 248, 250)),
+    "wall": ((236, 206, 190), (222, 184, 168)),
 }
 
 
@@ -98,15 +107,22 @@ def jitter(rng: np.random.Generator, colour, spread: float) -> tuple[int, int, i
     return tuple(int(c) for c in np.clip(np.asarray(colour) + rng.uniform(-spread, spread, 3), 0, 255))
 
 
-def _draw_object(rng: np.random.Generator, classname: str, colour: str, scale: float, centre,
-                 settings: RenderSettings) -> list[Ink]:
+def _draw_object(
+    rng: np.random.Generator, classname: str, colour: str, scale: float, centre, settings: RenderSettings
+) -> list[Ink]:
     others = [name for name in COLOURS if name not in (colour, "black")]
-    palette = (jitter(rng, COLOURS[colour], 14), jitter(rng, COLOURS[others[rng.integers(len(others))]], 14),
-               jitter(rng, (232, 226, 206), 16), jitter(rng, (46, 42, 44), 10))
+    palette = (
+        jitter(rng, COLOURS[colour], 14),
+        jitter(rng, COLOURS[others[rng.integers(len(others))]], 14),
+        jitter(rng, (232, 226, 206), 16),
+        jitter(rng, (46, 42, 44), 10),
+    )
     turn, shear, aspect = rng.normal(size=3) * (settings.rotation, settings.shear, settings.aspect)
     pose = make_pose(scale, turn, shear, aspect, rng.random() < 0.5, centre)
-    return [Ink(pose.apply(part.points), palette[part.role], part.width * pose.unit, part.role)
-            for part in SHAPES[classname](rng)]
+    return [
+        Ink(pose.apply(part.points), palette[part.role], part.width * pose.unit, part.role)
+        for part in SHAPES[classname](rng)
+    ]
 
 
 def _sample_occluder(rng: np.random.Generator) -> np.ndarray:
@@ -117,8 +133,9 @@ def _sample_occluder(rng: np.random.Generator) -> np.ndarray:
     return ellipse(x, y, rng.uniform(9, 15), rng.uniform(7, 11))
 
 
-def sample_scene(rng: np.random.Generator, classname: str, distractors: tuple[str, ...],
-                 settings: RenderSettings) -> Scene:
+def sample_scene(
+    rng: np.random.Generator, classname: str, distractors: tuple[str, ...], settings: RenderSettings
+) -> Scene:
     """Sample a scene around one object.
 
     Args:
@@ -142,8 +159,15 @@ def sample_scene(rng: np.random.Generator, classname: str, distractors: tuple[st
         objects.insert(1 if rng.random() < 0.35 else 0, second)
     sky, ground = BACKGROUNDS[background]
     return Scene(
-        classname=classname, colour=colour, background=background, distractor=distractor,
-        big=scale > settings.main_scale[0] + 0.7 * (settings.main_scale[1] - settings.main_scale[0]), objects=objects,
+        classname=classname,
+        colour=colour,
+        background=background,
+        distractor=distractor,
+        big=scale > settings.main_scale[0] + 0.7 * (settings.main_scale[1] - settings.main_scale[0]),
+        objects=objects,
         occluder=_sample_occluder(rng) if rng.random() < settings.occluder_p else None,
-        occluder_colour=jitter(rng, (190, 190, 190), 65), sky=jitter(rng, sky, 12), ground=jitter(rng, ground, 12),
-        horizon=CANVAS * rng.uniform(0.5, 0.75))
+        occluder_colour=jitter(rng, (190, 190, 190), 65),
+        sky=jitter(rng, sky, 12),
+        ground=jitter(rng, ground, 12),
+        horizon=CANVAS * rng.uniform(0.5, 0.75),
+    )

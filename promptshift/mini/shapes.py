@@ -9,8 +9,20 @@ from .geometry import Part
 
 BASE_CLASSES = ("apple", "bicycle", "bird", "boat", "butterfly", "car", "chair", "clock", "cup", "fish")
 NEW_CLASSES = ("flower", "guitar", "house", "key", "ladder", "lamp", "mushroom", "star", "tree", "umbrella")
-EXTRA_CLASSES = ("hat", "bottle", "book", "heart", "moon", "rocket", "hammer", "cat", "table", "flag", "balloon",
-                 "sword")
+EXTRA_CLASSES = (
+    "hat",
+    "bottle",
+    "book",
+    "heart",
+    "moon",
+    "rocket",
+    "hammer",
+    "cat",
+    "table",
+    "flag",
+    "balloon",
+    "sword",
+)
 
 SHAPES: dict[str, Callable[[np.random.Generator], list[Part]]] = {
     name: getattr(module, name)

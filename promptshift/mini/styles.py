@@ -31,35 +31,56 @@ class Style:
 
 
 def _photo(blur: tuple[float, float], grain: tuple[float, float]) -> Style:
-    return Style(partial(p.soft_background, noise=16, blobs=4), p.paint_shaded, p.cover,
-                 (partial(p.blur, radius=blur),), (partial(p.light_ramp, strength=0.18), partial(p.grain, sigma=grain)))
+    return Style(
+        partial(p.soft_background, noise=16, blobs=4),
+        p.paint_shaded,
+        p.cover,
+        (partial(p.blur, radius=blur),),
+        (partial(p.light_ramp, strength=0.18), partial(p.grain, sigma=grain)),
+    )
 
 
 def _cartoon(pen: tuple[float, float]) -> Style:
-    return Style(partial(p.flat_background, dots=0.35, recolour=p.saturate), partial(p.paint_outlined, width=pen),
-                 p.cover_outlined)
+    return Style(
+        partial(p.flat_background, dots=0.35, recolour=p.saturate),
+        partial(p.paint_outlined, width=pen),
+        p.cover_outlined,
+    )
 
 
 def _pencil(paper: tuple[int, int], pen: tuple[int, int]) -> Style:
-    return Style(partial(p.paper_background, tone=paper, noise=5), partial(p.paint_pencil, tone=pen), p.erase,
-                 (partial(p.stray_lines, most=3),), (partial(p.grain, sigma=(3, 8)),))
+    return Style(
+        partial(p.paper_background, tone=paper, noise=5),
+        partial(p.paint_pencil, tone=pen),
+        p.erase,
+        (partial(p.stray_lines, most=3),),
+        (partial(p.grain, sigma=(3, 8)),),
+    )
 
 
 STYLES: dict[str, Style] = {
     "photo": _photo(blur=(0.3, 1.3), grain=(4, 10)),
     "art_painting": Style(
-        partial(p.flat_background, dots=0.0), p.paint_flat, p.cover,
+        partial(p.flat_background, dots=0.0),
+        p.paint_flat,
+        p.cover,
         (partial(p.brush_strokes, count=(150, 261)), partial(p.posterise, bits=3)),
-        (partial(p.tint, gain=(1.08, 1.0, 0.86), spread=0.05), partial(p.weave, strength=9))),
+        (partial(p.tint, gain=(1.08, 1.0, 0.86), spread=0.05), partial(p.weave, strength=9)),
+    ),
     "cartoon": _cartoon(pen=(2.5, 4)),
     "sketch": _pencil(paper=(226, 246), pen=(50, 105)),
     # Seen in pretraining only.
-    "silhouette": Style(partial(p.flat_background, dots=0.0, recolour=p.dilute),
-                        partial(p.paint_flat, recolour=p.blacken)),
+    "silhouette": Style(
+        partial(p.flat_background, dots=0.0, recolour=p.dilute), partial(p.paint_flat, recolour=p.blacken)
+    ),
     "clipart": Style(partial(p.flat_background, dots=0.1), p.paint_flat),
     "watercolor": Style(
-        partial(p.paper_background, tone=(232, 250), noise=8), partial(p.paint_flat, recolour=p.dilute), p.cover,
-        (partial(p.blur, radius=(1.0, 2.2)), partial(p.blotches, strength=0.5)), (partial(p.grain, sigma=(1, 4)),)),
+        partial(p.paper_background, tone=(232, 250), noise=8),
+        partial(p.paint_flat, recolour=p.dilute),
+        p.cover,
+        (partial(p.blur, radius=(1.0, 2.2)), partial(p.blotches, strength=0.5)),
+        (partial(p.grain, sigma=(1, 4)),),
+    ),
     "photo_wide": _photo(blur=(0.3, 2.2), grain=(2, 14)),
     "cartoon_thin": _cartoon(pen=(1, 3)),
     "chalk": _pencil(paper=(52, 84), pen=(190, 235)),

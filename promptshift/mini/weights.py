@@ -41,8 +41,9 @@ def pack(state_dict: dict[str, torch.Tensor], token_ids: list[int], config: dict
     arrays = {name: tensor.detach().cpu().numpy().astype(np.float16) for name, tensor in state_dict.items()}
     with atomic_path(path) as temporary:
         with open(temporary, "wb") as stream:
-            np.savez_compressed(stream, token_ids=np.asarray(token_ids, dtype=np.int32),
-                                config=np.array(json.dumps(config)), **arrays)
+            np.savez_compressed(
+                stream, token_ids=np.asarray(token_ids, dtype=np.int32), config=np.array(json.dumps(config)), **arrays
+            )
     return file_sha256(path)
 
 
@@ -61,12 +62,12 @@ def read_packed(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict]
         arrays = {name: packed[name] for name in packed.files}
     config = json.loads(str(arrays.pop("config")))
     ids = arrays.pop("token_ids")
-    table = np.random.default_rng(0).standard_normal((config["vocab_size"], config["text_width"]),
-                                                     dtype=np.float32) * np.float32(0.02)
+    table = np.random.default_rng(0).standard_normal(
+        (config["vocab_size"], config["text_width"]), dtype=np.float32
+    ) * np.float32(0.02)
     table[ids] = arrays[_TABLE]
     arrays[_TABLE] = table
-    return {name: torch.from_numpy(np.asarray(array, dtype=np.float32)) for name,
-            array in arrays.items()}, config
+    return {name: torch.from_numpy(np.asarray(array, dtype=np.float32)) for name, array in arrays.items()}, config
 
 
 def _checked(path: str | os.PathLike | None, name: str) -> Path:

@@ -17,8 +17,10 @@ RENDERER_VERSION = 1  # raise it whenever the same address gives other pixels
 def _check_known(key: str, names: tuple[str, ...], allowed) -> None:
     for name in names:
         if name not in allowed:
-            raise UserError(f"WorldSpec.{key}: unknown {name!r}, allowed: {', '.join(allowed)} "
-                            f"(promptshift/mini){suggest(name, list(allowed))}")
+            raise UserError(
+                f"WorldSpec.{key}: unknown {name!r}, allowed: {', '.join(allowed)} "
+                f"(promptshift/mini){suggest(name, list(allowed))}"
+            )
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,18 @@ class WorldSpec:
 MINI_DG = WorldSpec("mini_dg", BASE_CLASSES + NEW_CLASSES, ("art_painting", "cartoon", "photo", "sketch"))
 
 PRETRAIN = WorldSpec(
-    "mini_pretrain", BASE_CLASSES + NEW_CLASSES + EXTRA_CLASSES, tuple(STYLES),
-    settings=RenderSettings(distractor_p=0.45, occluder_p=0.15, main_scale=(0.58, 0.92), distractor_scale=(0.25, 0.42),
-                            shift=0.06, rotation=0.15))
+    "mini_pretrain",
+    BASE_CLASSES + NEW_CLASSES + EXTRA_CLASSES,
+    tuple(STYLES),
+    settings=RenderSettings(
+        distractor_p=0.45,
+        occluder_p=0.15,
+        main_scale=(0.58, 0.92),
+        distractor_scale=(0.25, 0.42),
+        shift=0.06,
+        rotation=0.15,
+    ),
+)
 
 
 def image_rng(spec: WorldSpec, domain: str, classname: str, index: int, seed: int) -> np.random.Generator:

@@ -2,6 +2,7 @@
 
 This room knows nothing of trainers, datasets or configuration objects: everything is handed in as plain values.
 """
+
 from promptshift.modeling.clip import FrozenCLIP, load_clip
 from promptshift.modeling.prompts import PromptLearner
 from promptshift.modeling.text_tower import TextTower

@@ -1,4 +1,5 @@
 """Loading a frozen CLIP through open_clip."""
+
 from __future__ import annotations
 
 import hashlib
@@ -12,12 +13,18 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError, suggest
+from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.weights import architecture, read_state_dict
 
 # OpenAI's name -> open_clip's
-OPENAI_NAMES = {"RN50": "RN50", "RN101": "RN101", "ViT-B/32": "ViT-B-32", "ViT-B/16": "ViT-B-16",
-                "ViT-L/14": "ViT-L-14", "ViT-L/14@336px": "ViT-L-14-336"}
-MINI_NAMES = ("mini", "mini_large")  # embedded (promptshift/mini)
+OPENAI_NAMES = {
+    "RN50": "RN50",
+    "RN101": "RN101",
+    "ViT-B/32": "ViT-B-32",
+    "ViT-B/16": "ViT-B-16",
+    "ViT-L/14": "ViT-L-14",
+    "ViT-L/14@336px": "ViT-L-14-336",
+}
 PRECISIONS = {"fp32": torch.float32, "amp": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images (arXiv 2103.00020, released preprocessing)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -92,12 +99,15 @@ class FrozenCLIP:
         return digest.hexdigest()
 
     def describe(self) -> str:
-        return (f"CLIP {self.name}: image {self.image_size} px, embedding {self.embed_dim}, text width "
-                f"{self.text_width}, precision {self.precision}, weights {self.fingerprint}")
+        return (
+            f"CLIP {self.name}: image {self.image_size} px, embedding {self.embed_dim}, text width "
+            f"{self.text_width}, precision {self.precision}, weights {self.fingerprint}"
+        )
 
 
-def load_clip(name: str, path: str = "", precision: str = "fp32", device: str | torch.device = "cpu",
-              cache_dir: str | None = None) -> FrozenCLIP:
+def load_clip(
+    name: str, path: str = "", precision: str = "fp32", device: str | torch.device = "cpu", cache_dir: str | None = None
+) -> FrozenCLIP:
     """Loads a frozen CLIP.
 
     Args:
@@ -116,25 +126,35 @@ def load_clip(name: str, path: str = "", precision: str = "fp32", device: str | 
         raise UserError(f"PREC: unknown precision '{precision}'; allowed: {', '.join(PRECISIONS)}")
     if ":" in name:
         return _load_open_clip(name, path, precision, device, cache_dir)
-    if name in MINI_NAMES and not path:
-        from promptshift.mini.weights import load_mini
-        state, sizes = load_mini(name)
+    if name in EMBEDDED and not path:
+        state, sizes = EMBEDDED[name](name)
         return _build(state, sizes, name, precision, device, sizes["mean"], sizes["std"])
-    known = [*OPENAI_NAMES, *MINI_NAMES]
+    known = [*OPENAI_NAMES, *EMBEDDED]
     if name not in known:
-        raise UserError(f"MODEL.BACKBONE.NAME: unknown backbone '{name}'; allowed: {', '.join(known)}, "
-                        f"or an open_clip 'model:pretrained' pair{suggest(name, known)}")
+        raise UserError(
+            f"MODEL.BACKBONE.NAME: unknown backbone '{name}'; allowed: {', '.join(known)}, "
+            f"or an open_clip 'model:pretrained' pair{suggest(name, known)}"
+        )
     state = read_state_dict(path or _openai_file(name, cache_dir))
     return _build(state, architecture(state), name, precision, device)
 
 
 def empty_clip(sizes: dict, quick_gelu: bool = True, dtype=torch.float32) -> CLIP:
     """An open_clip CLIP of the given sizes (keys as `weights.architecture` returns them), randomly initialised."""
-    vision = CLIPVisionCfg(layers=sizes["vision_layers"], width=sizes["vision_width"], image_size=sizes["image_size"],
-                           patch_size=sizes["patch_size"] or 16,  # ignored by ResNets
-                           head_width=sizes["vision_width"] // sizes["vision_heads"] if sizes["patch_size"] else 64)
-    text = CLIPTextCfg(context_length=sizes["context_length"], vocab_size=sizes["vocab_size"],
-                       width=sizes["text_width"], heads=sizes["text_heads"], layers=sizes["text_layers"])
+    vision = CLIPVisionCfg(
+        layers=sizes["vision_layers"],
+        width=sizes["vision_width"],
+        image_size=sizes["image_size"],
+        patch_size=sizes["patch_size"] or 16,  # ignored by ResNets
+        head_width=sizes["vision_width"] // sizes["vision_heads"] if sizes["patch_size"] else 64,
+    )
+    text = CLIPTextCfg(
+        context_length=sizes["context_length"],
+        vocab_size=sizes["vocab_size"],
+        width=sizes["text_width"],
+        heads=sizes["text_heads"],
+        layers=sizes["text_layers"],
+    )
     return CLIP(sizes["embed_dim"], vision, text, quick_gelu=quick_gelu, cast_dtype=dtype)
 
 
@@ -167,9 +187,11 @@ def _openai_file(name: str, cache_dir: str | None) -> Path:
     try:
         return Path(download_pretrained(get_pretrained_cfg(OPENAI_NAMES[name], "openai"), cache_dir=cache_dir))
     except Exception as error:  # urllib, huggingface_hub and requests each raise their own
-        raise UserError(f"backbone '{name}': OpenAI's weights are not at {cached} and could not be downloaded "
-                        f"({type(error).__name__}); put the file there or set MODEL.BACKBONE.PATH, "
-                        "or use MODEL.BACKBONE.NAME mini") from error
+        raise UserError(
+            f"backbone '{name}': OpenAI's weights are not at {cached} and could not be downloaded "
+            f"({type(error).__name__}); put the file there or set MODEL.BACKBONE.PATH, "
+            "or use MODEL.BACKBONE.NAME mini"
+        ) from error
 
 
 def _load_open_clip(name: str, path: str, precision: str, device, cache_dir: str | None) -> FrozenCLIP:
@@ -177,24 +199,34 @@ def _load_open_clip(name: str, path: str, precision: str, device, cache_dir: str
     model_config = open_clip.get_model_config(architecture_name)
     if model_config is None:
         models = open_clip.list_models()
-        raise UserError(f"MODEL.BACKBONE.NAME: open_clip has no model '{architecture_name}'"
-                        f"{suggest(architecture_name, models)}")
+        raise UserError(
+            f"MODEL.BACKBONE.NAME: open_clip has no model '{architecture_name}'{suggest(architecture_name, models)}"
+        )
     weights = get_pretrained_cfg(architecture_name, tag)
     if not weights and not path:
         tags = open_clip.list_pretrained_tags_by_model(architecture_name)
-        raise UserError(f"MODEL.BACKBONE.NAME: open_clip has no weights '{tag}' for '{architecture_name}'; "
-                        f"allowed: {', '.join(tags) or 'none'}{suggest(tag, tags)}")
+        raise UserError(
+            f"MODEL.BACKBONE.NAME: open_clip has no weights '{tag}' for '{architecture_name}'; "
+            f"allowed: {', '.join(tags) or 'none'}{suggest(tag, tags)}"
+        )
     _refuse_quick_gelu_mismatch(name, bool(model_config.get("quick_gelu")), weights)
     try:
         model, _, _ = open_clip.create_model_and_transforms(
-            architecture_name, pretrained=path or tag, precision="fp32" if precision == "amp" else precision,
-            device=device, cache_dir=cache_dir)
+            architecture_name,
+            pretrained=path or tag,
+            precision="fp32" if precision == "amp" else precision,
+            device=device,
+            cache_dir=cache_dir,
+        )
     except Exception as error:
-        raise UserError(f"backbone '{name}': open_clip could not load it "
-                        f"({type(error).__name__}: {str(error).splitlines()[0][:120]})") from error
+        raise UserError(
+            f"backbone '{name}': open_clip could not load it "
+            f"({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+        ) from error
     if not hasattr(getattr(model, "text", model), "token_embedding"):
-        raise UserError(f"backbone '{name}': its text tower is not open_clip's own transformer, "
-                        "context vectors cannot be inserted")
+        raise UserError(
+            f"backbone '{name}': its text tower is not open_clip's own transformer, context vectors cannot be inserted"
+        )
     mean, std = model.visual.image_mean or MEAN, model.visual.image_std or STD
     return FrozenCLIP(model, open_clip.get_tokenizer(architecture_name), name, precision, mean, std)
 
@@ -205,5 +237,7 @@ def _refuse_quick_gelu_mismatch(name: str, model_quick: bool, weights: dict | No
     model, tag = name.split(":", 1)
     other = f"{model}-quickgelu" if not model_quick else model.removesuffix("-quickgelu")
     trained, built = ("without", "with") if model_quick else ("with", "without")
-    raise UserError(f"MODEL.BACKBONE.NAME: '{name}' would run weights trained {trained} QuickGELU in a model {built} "
-                    f"it; use '{other}:{tag}'")
+    raise UserError(
+        f"MODEL.BACKBONE.NAME: '{name}' would run weights trained {trained} QuickGELU in a model {built} "
+        f"it; use '{other}:{tag}'"
+    )

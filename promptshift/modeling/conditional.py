@@ -1,4 +1,5 @@
 """A context that depends on the image (CoCoOp, arXiv 2203.05557)."""
+
 from __future__ import annotations
 
 import torch.nn.functional as F
@@ -29,5 +30,5 @@ class ConditionalPromptLearner(PromptLearner):
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalised image features (B, E) -> class features of each image (B, K, E), L2-normalised."""
-        shift = self.meta_net(features).unsqueeze(1)           # (B, 1, D)
-        return self.template.features_each(self.ctx + shift)   # contexts (B, M, D)
+        shift = self.meta_net(features).unsqueeze(1)  # (B, 1, D)
+        return self.template.features_each(self.ctx + shift)  # contexts (B, M, D)

@@ -1,4 +1,5 @@
 """Frozen image features, computed once per image, backbone and transform, and kept on disk."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """Networks that map an image feature to context vectors, and what adversarial training of them needs."""
+
 from __future__ import annotations
 
 import re
@@ -26,8 +27,16 @@ class TransformerGenerator(nn.Module):
         n_ctx, text_width: M and D.
     """
 
-    def __init__(self, embed_dim: int, n_ctx: int, text_width: int, layers: int = 4, heads: int = 8,
-                 feedforward: int = 2048, dropout: float = 0.1):
+    def __init__(
+        self,
+        embed_dim: int,
+        n_ctx: int,
+        text_width: int,
+        layers: int = 4,
+        heads: int = 8,
+        feedforward: int = 2048,
+        dropout: float = 0.1,
+    ):
         super().__init__()
         if embed_dim % heads:
             raise UserError(f"HEADS: {heads} does not divide the embedding width {embed_dim} of the backbone")

@@ -3,6 +3,7 @@
 Shapes: N images of a set, B images of a batch, S latent domains, K classes, E embedding, F width of a domain feature,
 M1 and M2 context vectors, D text width.
 """
+
 from __future__ import annotations
 
 import math
@@ -20,7 +21,7 @@ from promptshift.modeling.text_tower import MAX_TOKENS
 from promptshift.modeling.tokens import clean_name, encode
 
 AUTO = range(2, 7)  # numbers of latent domains that are tried (arXiv 2511.00067 tunes in this range)
-SAMPLE = 2000       # most points that the silhouette looks at: it costs N^2
+SAMPLE = 2000  # most points that the silhouette looks at: it costs N^2
 
 
 class _ScaledGradient(torch.autograd.Function):
@@ -65,21 +66,35 @@ class LatentPrompts(nn.Module):
         UserError: words of another number of tokens.
     """
 
-    def __init__(self, clip: FrozenCLIP, classnames: list[str], slots: int, n_agnostic: int, n_specific: int,
-                 ctx_init: str = "", max_tokens: int = MAX_TOKENS):
+    def __init__(
+        self,
+        clip: FrozenCLIP,
+        classnames: list[str],
+        slots: int,
+        n_agnostic: int,
+        n_specific: int,
+        ctx_init: str = "",
+        max_tokens: int = MAX_TOKENS,
+    ):
         super().__init__()
         words = clean_name(ctx_init)
         found = len(encode(clip.tokenizer, words))
         if words and found != n_agnostic:
-            raise UserError(f"CTX_INIT: '{words}' has {found} tokens, N_CTX_AGNOSTIC is {n_agnostic}; "
-                            "make them equal or set CTX_INIT ''")
+            raise UserError(
+                f"CTX_INIT: '{words}' has {found} tokens, N_CTX_AGNOSTIC is {n_agnostic}; "
+                "make them equal or set CTX_INIT ''"
+            )
         text = " ".join([words or " ".join(["X"] * n_agnostic), *["X"] * n_specific])
         self.template = PromptTemplate(clip, classnames, n_agnostic + n_specific, text, max_tokens=max_tokens)
-        agnostic = self.template.words[:n_agnostic].float().clone() if words else \
-            torch.empty(n_agnostic, clip.text_width).normal_(std=0.02)
+        agnostic = (
+            self.template.words[:n_agnostic].float().clone()
+            if words
+            else torch.empty(n_agnostic, clip.text_width).normal_(std=0.02)
+        )
         self.ctx_agnostic = nn.Parameter(agnostic.to(clip.device))
         self.ctx_specific = nn.Parameter(
-            torch.empty(slots, n_specific, clip.text_width).normal_(std=0.02).to(clip.device))
+            torch.empty(slots, n_specific, clip.text_width).normal_(std=0.02).to(clip.device)
+        )
         self._known: tuple[tuple, Tensor] | None = None
 
     def forward(self, agnostic: Tensor, specific: Tensor) -> Tensor:
@@ -151,12 +166,12 @@ class LatentDomains(nn.Module):
         Centered: both are taken from the mean domain feature of the training images, cos(z - m, mu_s - m).
         """
         start = self.center if centered else torch.zeros_like(self.center)
-        directions = F.normalize(self.centroids[:int(self.n_domains)] - start, dim=-1)  # (S, F)
+        directions = F.normalize(self.centroids[: int(self.n_domains)] - start, dim=-1)  # (S, F)
         return (F.normalize(z - start, dim=-1) @ directions.T / tau).softmax(dim=-1)
 
     def gate_weights(self, z: Tensor) -> Tensor:
         """Domain features (B, F) -> learnt weights of the latent domains in use (B, S), rows sum to 1."""
-        return self.gate(z)[:, :int(self.n_domains)].float().softmax(dim=-1)
+        return self.gate(z)[:, : int(self.n_domains)].float().softmax(dim=-1)
 
 
 def fused_cosines(weights: Tensor, cosines: Tensor, classes: Tensor) -> Tensor:
@@ -182,6 +197,7 @@ def k_means(points: Tensor, n: int, seed: int) -> Tensor:
     """K-means++ with 10 starts on points (N, F), N >= n -> labels (N,) in 0..n-1, every one of them used."""
     from sklearn.cluster import KMeans  # scikit-learn and scipy take two seconds to import: only where they are used
     from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # equal points leave clusters empty; they are filled next
         labels = KMeans(n, init="k-means++", n_init=10, random_state=seed).fit(points.numpy()).labels_
@@ -219,6 +235,7 @@ def choose_number(points: Tensor, seed: int) -> int:
     Points (N, F); the smallest number wins a tie, and fewer than three points are one cluster.
     """
     from sklearn.metrics import silhouette_score
+
     rows = np.random.default_rng(seed).permutation(len(points))[:SAMPLE]
     sample = points[torch.from_numpy(np.sort(rows))]
     scores = {n: silhouette_score(sample.numpy(), k_means(sample, n, seed).numpy()) for n in AUTO if n < len(sample)}
@@ -235,6 +252,7 @@ def match_ids(new: Tensor, old: Tensor, n: int) -> Tensor:
         The new clustering under the old names (N,).
     """
     from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(contingency(new, old, n, n).numpy(), maximize=True)
     names = torch.empty(n, dtype=torch.long)
     names[torch.from_numpy(rows)] = torch.from_numpy(columns)
@@ -266,6 +284,9 @@ def fusion_report(weights: Tensor, choices: Tensor, labels: Tensor) -> dict:
     """
     right = choices == labels.unsqueeze(1)  # (N, S)
     singles = [100 * value for value in right.double().mean(dim=0).tolist()]
-    return {"weight_entropy": float(torch.special.entr(weights.double()).sum(dim=1).mean()),
-            "single_prompt": singles, "best_single_prompt": max(singles),
-            "u_sel": 100 * float(right.any(dim=1).double().mean())}
+    return {
+        "weight_entropy": float(torch.special.entr(weights.double()).sum(dim=1).mean()),
+        "single_prompt": singles,
+        "best_single_prompt": max(singles),
+        "u_sel": 100 * float(right.any(dim=1).double().mean()),
+    }

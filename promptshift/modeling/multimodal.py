@@ -7,6 +7,7 @@ their own named tensors, or copies with a leading dimension each, into such valu
 Shapes: G sets of prompts, V images a set, K classes, M text and n vision prompts, D text
 and W vision width, E embedding.
 """
+
 from __future__ import annotations
 
 import re
@@ -62,8 +63,9 @@ def class_features(template: PromptTemplate, ctx: Tensor, deep_text: Sequence[Te
     return (template.features if ctx.dim() == 2 else template.features_each)(ctx, deep_text)
 
 
-def image_features(tower: VisionTower, images: Tensor, vision: Tensor | None = None,
-                   deep_vision: Sequence[Tensor] = ()) -> Tensor:
+def image_features(
+    tower: VisionTower, images: Tensor, vision: Tensor | None = None, deep_vision: Sequence[Tensor] = ()
+) -> Tensor:
     """Image features under vision prompts, L2-normalised, float32.
 
     Args:
@@ -77,8 +79,9 @@ def image_features(tower: VisionTower, images: Tensor, vision: Tensor | None = N
     if images.dim() == 4:
         return F.normalize(tower.encode(images, vision, deep_vision).float(), dim=-1)
     views = images.shape[1]
-    vision, *deep = (p if p is None or p.dim() == 2 else p.repeat_interleave(views, dim=0)
-                     for p in (vision, *deep_vision))                                  # (G, n, W) -> (G*V, n, W)
+    vision, *deep = (
+        p if p is None or p.dim() == 2 else p.repeat_interleave(views, dim=0) for p in (vision, *deep_vision)
+    )  # (G, n, W) -> (G*V, n, W)
     return image_features(tower, images.flatten(0, 1), vision, deep).unflatten(0, (-1, views))
 
 
@@ -115,9 +118,11 @@ class TwoTowerPrompts(nn.Module):
 
     def class_features(self) -> Tensor:
         """-> class features (K, E), L2-normalised; without gradients they are kept until a parameter changes."""
+
         def compute() -> Tensor:
             prompts = self()
             return class_features(self.template, prompts.ctx, prompts.deep_text)
+
         return self._kept(self.parameters(), compute)
 
     def image_features(self, images: Tensor) -> Tensor:
@@ -146,8 +151,9 @@ class CoupledPrompts(TwoTowerPrompts):
         UserError: n_ctx or depth out of range, fewer words than n_ctx, a backbone without vision transformer.
     """
 
-    def __init__(self, clip: FrozenCLIP, classnames: list[str], n_ctx: int, ctx_init: str, depth: int,
-                 max_tokens: int, key: str):
+    def __init__(
+        self, clip: FrozenCLIP, classnames: list[str], n_ctx: int, ctx_init: str, depth: int, max_tokens: int, key: str
+    ):
         tower = VisionTower(clip, key)
         template, ctx = _text_prompts(clip, classnames, n_ctx, ctx_init, max_tokens, f"TRAINER.{key}.N_CTX")
         check_depth(f"TRAINER.{key}.PROMPT_DEPTH", depth, min(tower.layers, len(template.tower.blocks)), clip.name)
@@ -156,7 +162,8 @@ class CoupledPrompts(TwoTowerPrompts):
         learner.ctx = ctx
         learner.proj = nn.Linear(clip.text_width, tower.width)
         learner.compound_prompts_text = nn.ParameterList(
-            random_prompt(n_ctx, clip.text_width) for _ in range(depth - 1))
+            random_prompt(n_ctx, clip.text_width) for _ in range(depth - 1)
+        )
         layer = nn.Linear(clip.text_width, tower.width)
         learner.compound_prompt_projections = nn.ModuleList(deepcopy(layer) for _ in range(depth - 1))
 
@@ -168,8 +175,12 @@ class CoupledPrompts(TwoTowerPrompts):
         def seen(text: Tensor, layer: str) -> Tensor:
             return project(text, tensors[f"prompt_learner.{layer}.weight"], tensors[f"prompt_learner.{layer}.bias"])
 
-        return Prompts(ctx, list(deep.values()), seen(ctx, "proj"),
-                       [seen(text, f"compound_prompt_projections.{j}") for j, text in deep.items()])
+        return Prompts(
+            ctx,
+            list(deep.values()),
+            seen(ctx, "proj"),
+            [seen(text, f"compound_prompt_projections.{j}") for j, text in deep.items()],
+        )
 
 
 class IndependentPrompts(TwoTowerPrompts):
@@ -190,11 +201,23 @@ class IndependentPrompts(TwoTowerPrompts):
             backbone without vision transformer.
     """
 
-    def __init__(self, clip: FrozenCLIP, classnames: list[str], n_text: int, depth_text: int, n_vision: int,
-                 depth_vision: int, ctx_init: str, max_tokens: int, key: str):
+    def __init__(
+        self,
+        clip: FrozenCLIP,
+        classnames: list[str],
+        n_text: int,
+        depth_text: int,
+        n_vision: int,
+        depth_vision: int,
+        ctx_init: str,
+        max_tokens: int,
+        key: str,
+    ):
         if depth_text == depth_vision == 0:
-            raise UserError(f"TRAINER.{key}.PROMPT_DEPTH_VISION: 0, without text prompts, leaves nothing to learn; "
-                            "allowed: 1 and more")
+            raise UserError(
+                f"TRAINER.{key}.PROMPT_DEPTH_VISION: 0, without text prompts, leaves nothing to learn; "
+                "allowed: 1 and more"
+            )
         tower = VisionTower(clip, key) if depth_vision else None
         template = ctx = None
         if depth_text:
@@ -215,8 +238,9 @@ class IndependentPrompts(TwoTowerPrompts):
         return Prompts(tensors.get("prompt_learner.ctx"), text, tensors.get("image_encoder.VPT"), vision)
 
 
-def _text_prompts(clip: FrozenCLIP, classnames: list[str], n_ctx: int, ctx_init: str, max_tokens: int,
-                  key: str) -> tuple[PromptTemplate, nn.Parameter]:
+def _text_prompts(
+    clip: FrozenCLIP, classnames: list[str], n_ctx: int, ctx_init: str, max_tokens: int, key: str
+) -> tuple[PromptTemplate, nn.Parameter]:
     check_count(key, n_ctx)
     words = clean_name(ctx_init)
     template = PromptTemplate(clip, classnames, n_ctx, words, max_tokens=max_tokens)
@@ -227,8 +251,12 @@ def _text_prompts(clip: FrozenCLIP, classnames: list[str], n_ctx: int, ctx_init:
 def _keep_own_names(module: nn.Module, state: dict, prefix: str, *_) -> None:
     """Load hook: drops what is no prompt of this module's and gives prompts saved without their prefix theirs."""
     own = [prefix + name for name, _ in module.named_parameters()]
-    found = {name: state[short] for name in own
-             for short in (name, prefix + name.removeprefix(prefix).removeprefix("prompt_learner.")) if short in state}
+    found = {
+        name: state[short]
+        for name in own
+        for short in (name, prefix + name.removeprefix(prefix).removeprefix("prompt_learner."))
+        if short in state
+    }
     for key in [key for key in state if key.startswith(prefix)]:
         del state[key]
     state.update(found)

@@ -1,4 +1,5 @@
 """Learnable context vectors and the prompts made of them."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +34,8 @@ class Kept:
             return compute()
         seen = [(tensor, tensor._version) for tensor in tensors]
         same = len(seen) == len(self._seen) and all(
-            a is b and version == old for (a, version), (b, old) in zip(seen, self._seen))
+            a is b and version == old for (a, version), (b, old) in zip(seen, self._seen)
+        )
         if self._value is None or not same:
             self._seen, self._value = seen, compute()
         return self._value
@@ -57,8 +59,15 @@ class PromptTemplate:
         UserError: unknown position, no class, words shorter than n_ctx, a prompt longer than the tower.
     """
 
-    def __init__(self, clip: FrozenCLIP, classnames: list[str], n_ctx: int, words: str = "", position: str = "end",
-                 max_tokens: int = MAX_TOKENS):
+    def __init__(
+        self,
+        clip: FrozenCLIP,
+        classnames: list[str],
+        n_ctx: int,
+        words: str = "",
+        position: str = "end",
+        max_tokens: int = MAX_TOKENS,
+    ):
         if position not in POSITIONS:
             raise UserError(f"CLASS_TOKEN_POSITION: unknown position '{position}'; allowed: {', '.join(POSITIONS)}")
         if not classnames:
@@ -71,16 +80,16 @@ class PromptTemplate:
             raise UserError(f"CTX_INIT: '{words}' has fewer tokens than N_CTX {n_ctx}")
         texts = [f"{words} {name}." for name in names]
         self.tokens, self.eot = tokenize(clip.tokenizer, texts, self.tower.context_length)
-        embeds = clip.embed_tokens(self.tokens)                      # (K, L, D)
-        self.words = embeds[0, 1:1 + n_ctx]                          # (M, D) embeddings of the words themselves
-        self.prefix, self.suffix = embeds[:, :1], embeds[:, 1 + n_ctx:]
+        embeds = clip.embed_tokens(self.tokens)  # (K, L, D)
+        self.words = embeds[0, 1 : 1 + n_ctx]  # (M, D) embeddings of the words themselves
+        self.prefix, self.suffix = embeds[:, :1], embeds[:, 1 + n_ctx :]
         self.common = self._common_suffix()
         lengths = [len(encode(clip.tokenizer, name)) for name in names]
         self.order = None if position == "end" else self._order(lengths).to(embeds.device)  # (K, L)
 
     def _common_suffix(self) -> int:
         """How many tokens behind the context are the same for all classes; the end-of-text token never counts."""
-        behind = self.tokens[:, 1 + self.n_ctx:int(self.eot.min())]
+        behind = self.tokens[:, 1 + self.n_ctx : int(self.eot.min())]
         return int((behind == behind[:1]).all(dim=0).long().cumprod(dim=0).sum())
 
     def _order(self, name_lengths: list[int]) -> Tensor:
@@ -115,10 +124,10 @@ class PromptTemplate:
     def features_each(self, ctx: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
         """G contexts (G, M, D), say one an image, and deep ones -> class features (G, K, E), L2-normalised."""
         if self.order is None:
-            same = torch.cat([self.prefix[:1], self.suffix[:1, :self.common]], dim=1).expand(ctx.shape[0], -1, -1)
+            same = torch.cat([self.prefix[:1], self.suffix[:1, : self.common]], dim=1).expand(ctx.shape[0], -1, -1)
             prefix = torch.cat([same[:, :1], ctx.to(same.dtype), same[:, 1:]], dim=1)
             eot = self.eot - prefix.shape[1]
-            return F.normalize(self.tower.encode_shared(prefix, self.suffix[:, self.common:], eot, deep), dim=-1)
+            return F.normalize(self.tower.encode_shared(prefix, self.suffix[:, self.common :], eot, deep), dim=-1)
         return torch.stack([self.features(c, [prompt[g] for prompt in deep]) for g, c in enumerate(ctx)])
 
 
@@ -139,8 +148,16 @@ class PromptLearner(nn.Module):
         position: `end`, `middle` or `front`.
     """
 
-    def __init__(self, clip: FrozenCLIP, classnames: list[str], n_ctx: int = 16, ctx_init: str = "",
-                 csc: bool = False, position: str = "end", max_tokens: int = MAX_TOKENS):
+    def __init__(
+        self,
+        clip: FrozenCLIP,
+        classnames: list[str],
+        n_ctx: int = 16,
+        ctx_init: str = "",
+        csc: bool = False,
+        position: str = "end",
+        max_tokens: int = MAX_TOKENS,
+    ):
         super().__init__()
         words = clean_name(ctx_init)
         n_ctx = len(encode(clip.tokenizer, words)) if words else n_ctx

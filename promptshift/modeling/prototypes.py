@@ -2,6 +2,7 @@
 
 A file of them says what made it and is refused where it does not fit.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -54,8 +55,11 @@ class SourcePrototypes:
         """Writes a safetensors file with `about` as JSON in its metadata."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, temporary,
-                      {"about": json.dumps(self.about)})
+            save_file(
+                {name: tensor.contiguous() for name, tensor in self.tensors.items()},
+                temporary,
+                {"about": json.dumps(self.about)},
+            )
 
     def to(self, device: torch.device) -> SourcePrototypes:
         """The same on a device."""
@@ -72,15 +76,15 @@ def load_prototypes(path: str | Path) -> SourcePrototypes:
         UserError: the file is missing or something else.
     """
     if not Path(path).is_file():
-        raise UserError(f"no prototypes at {path}; make them with "
-                        f"python -m promptshift.prototypes --run RUN --out {path}")
+        raise UserError(f"no prototypes at {path}; make them with promptshift prototypes --run RUN --out {path}")
     try:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
             return SourcePrototypes(**{name: file.get_tensor(name) for name in _NAMES}, about=about)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} holds no prototypes ({type(error).__name__}); make them again with "
-                        "python -m promptshift.prototypes") from None
+        raise UserError(
+            f"{path} holds no prototypes ({type(error).__name__}); make them again with promptshift prototypes"
+        ) from None
 
 
 def released_statistics(means: str, variances: str) -> SourcePrototypes:
@@ -92,8 +96,10 @@ def released_statistics(means: str, variances: str) -> SourcePrototypes:
     """
     tensors = [_stacked(path) for path in (means, variances)]
     if tensors[0].shape != tensors[1].shape or tensors[0].dim() != 3:
-        raise UserError(f"{means} and {variances}: shapes {tuple(tensors[0].shape)} and {tuple(tensors[1].shape)}; "
-                        "expected (blocks, tokens, width) twice")
+        raise UserError(
+            f"{means} and {variances}: shapes {tuple(tensors[0].shape)} and {tuple(tensors[1].shape)}; "
+            "expected (blocks, tokens, width) twice"
+        )
     return SourcePrototypes(*tensors, *(torch.empty(0) for _ in range(3)), about={"released": [means, variances]})
 
 
@@ -132,7 +138,7 @@ class Collector:
             feature, tokens = self.tower.encode_with_tokens(views[:, a], self.prompts.vision, self.prompts.deep_vision)
             self._add(f"cls{a}", self._by_class(F.normalize(feature.float(), dim=-1), labels))
             if a == 0:
-                stacked = torch.stack(tokens).double()                                        # (D, B, T, W)
+                stacked = torch.stack(tokens).double()  # (D, B, T, W)
                 self._add("means", stacked.sum(dim=1))
                 self._add("squares", stacked.square().sum(dim=1))
                 patches = patch_features(self.tower, tokens[-1], self.prompts.vision.shape[-2])
@@ -140,7 +146,8 @@ class Collector:
 
     def _by_class(self, features: Tensor, labels: Tensor) -> Tensor:
         return features.new_zeros(self.classes, features.shape[1], dtype=torch.float64).index_add_(
-            0, labels, features.double())
+            0, labels, features.double()
+        )
 
     def _add(self, name: str, tensor: Tensor) -> None:
         self.sums[name] = self.sums[name] + tensor if name in self.sums else tensor
@@ -161,9 +168,14 @@ class Collector:
         present = self.images.nonzero().flatten().to(mean.device)
         views = [self.sums[f"cls{a}"][present] for a in range(sum(name.startswith("cls") for name in self.sums))]
         about = {**about, "images": total, "classes": [about["classes"][i] for i in present.tolist()]}
-        return SourcePrototypes(mean.float(), variance.float(), text[present].float(),
-                                F.normalize(torch.stack(views), dim=-1).float(),
-                                F.normalize(self.sums["vision"][present], dim=-1).float(), about)
+        return SourcePrototypes(
+            mean.float(),
+            variance.float(),
+            text[present].float(),
+            F.normalize(torch.stack(views), dim=-1).float(),
+            F.normalize(self.sums["vision"][present], dim=-1).float(),
+            about,
+        )
 
 
 def weights_identity(clip: FrozenCLIP) -> str:
@@ -186,8 +198,7 @@ def patch_features(tower: VisionTower, tokens: Tensor, prompts: int) -> Tensor:
     Returns:
         (B, E), L2-normalised, float32.
     """
-    patches = tower.blocks[-1](tokens)[:, 1:tokens.shape[1] - prompts]
+    patches = tower.blocks[-1](tokens)[:, 1 : tokens.shape[1] - prompts]
     pooled = tower.visual.ln_post(patches).mean(dim=1)
     projected = pooled if tower.visual.proj is None else pooled @ tower.visual.proj
     return F.normalize(projected.float(), dim=-1)
-

@@ -5,6 +5,7 @@ end-of-text position instead of all 77 (exact). Where all classes share [SOS, co
 for all of them and are computed once per context (exact too). tests/promptshift/modeling/test_text_tower.py holds
 both equal to the plain run.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -39,8 +40,10 @@ class TextTower:
         pool = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))
         mask = getattr(text, "attn_mask", None)
         if mask is None or pool not in ("argmax", "eos"):
-            raise UserError(f"backbone '{clip.name}': only causal text towers that pool at the end-of-text token "
-                            "can be run on prompts")
+            raise UserError(
+                f"backbone '{clip.name}': only causal text towers that pool at the end-of-text token "
+                "can be run on prompts"
+            )
         self.clip = clip
         self.max_tokens = max_tokens
         self.blocks = list(text.transformer.resblocks)
@@ -117,7 +120,7 @@ class TextTower:
             rows = (suffix_eot == end).nonzero().flatten()
             for part in rows.split(max(1, (self.max_tokens - start) // (end + 1))):
                 per = max(1, self.max_tokens // (start + len(part) * (end + 1)))
-                piece = suffix[part.to(suffix.device), :end + 1]
+                piece = suffix[part.to(suffix.device), : end + 1]
                 groups.append(_in_chunks(partial(self._run_shared, piece), per, (prefix, *deep), recompute))
             columns.append(rows)
         order = torch.argsort(torch.cat(columns)).to(prefix.device)
@@ -127,15 +130,15 @@ class TextTower:
         n, k, dtype = prefix.shape[0], suffix.shape[0], self.clip.dtype
         start, end = prefix.shape[1], prefix.shape[1] + suffix.shape[1]
         positions = self.positions.to(dtype)
-        x = prefix.to(dtype) + positions[:start]                                          # (G, P, D)
-        y = (suffix.to(dtype) + positions[start:end]).repeat(n, 1, 1)                      # (G*K, S, D)
+        x = prefix.to(dtype) + positions[:start]  # (G, P, D)
+        y = (suffix.to(dtype) + positions[start:end]).repeat(n, 1, 1)  # (G*K, S, D)
         for i, block in enumerate(self.blocks):
             last, x = i == len(self.blocks) - 1, _with_deep(x, deep, i)
             past = _keys_values(block, x)
             y = _run_block(block, y, [t.repeat_interleave(k, dim=0) for t in past], only_last=last)
             if not last:
                 x = _run_block(block, x, None)
-        return self._project(y[:, -1]).unflatten(0, (n, k))                                # (G, K, E)
+        return self._project(y[:, -1]).unflatten(0, (n, k))  # (G, K, E)
 
     def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor]) -> Tensor:
         n, k = prefix.shape[0], suffix.shape[0]
@@ -154,12 +157,15 @@ def _with_deep(x: Tensor, deep: Sequence[Tensor], block: int) -> Tensor:
     if not 0 < block <= len(deep):
         return x
     prompt = deep[block - 1].to(x.dtype)
-    return torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1]:]], dim=1)
+    return torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1] :]], dim=1)
 
 
 def _is_plain(block: nn.Module) -> bool:
-    return (isinstance(block, ResidualAttentionBlock) and isinstance(block.attn, nn.MultiheadAttention)
-            and block.attn.in_proj_weight is not None)
+    return (
+        isinstance(block, ResidualAttentionBlock)
+        and isinstance(block.attn, nn.MultiheadAttention)
+        and block.attn.in_proj_weight is not None
+    )
 
 
 def _heads(x: Tensor, n_heads: int) -> Tensor:
@@ -187,8 +193,11 @@ def _run_block(block: nn.Module, x: Tensor, past: list[Tensor] | None, only_last
         x, h = x[:, -1:], h[:, -1:]
     width, length = attn.embed_dim, h.shape[1]
     queries = _heads(F.linear(h, attn.in_proj_weight[:width], attn.in_proj_bias[:width]), attn.num_heads)
-    mask = None if length == 1 and only_last else torch.ones(
-        length, seen + length, dtype=torch.bool, device=x.device).tril(seen)
+    mask = (
+        None
+        if length == 1 and only_last
+        else torch.ones(length, seen + length, dtype=torch.bool, device=x.device).tril(seen)
+    )
     out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)  # (N, H, S, D/H)
     x = x + block.ls_1(attn.out_proj(out.transpose(1, 2).flatten(2)))
     return x + block.ls_2(block.mlp(block.ln_2(x)))

@@ -1,4 +1,5 @@
 """Text to token ids, with the positions that prompt learning needs."""
+
 from __future__ import annotations
 
 import torch
@@ -35,9 +36,11 @@ def tokenize(tokenizer, texts: list[str], context_length: int) -> tuple[Tensor, 
     longest = max(len(row) for row in rows)
     if longest > context_length:
         text = texts[[len(row) for row in rows].index(longest)]
-        raise UserError(f"prompt '{text[:60]}' has {longest} tokens, the text tower has {context_length} positions; "
-                        "shorten the class name or N_CTX")
+        raise UserError(
+            f"prompt '{text[:60]}' has {longest} tokens, the text tower has {context_length} positions; "
+            "shorten the class name or N_CTX"
+        )
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     for i, row in enumerate(rows):
-        ids[i, :len(row)] = torch.tensor(row)
+        ids[i, : len(row)] = torch.tensor(row)
     return ids, torch.tensor([len(row) - 1 for row in rows])

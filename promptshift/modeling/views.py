@@ -1,4 +1,5 @@
 """Views of one test image: the clean one and random ones, and which of them are confident."""
+
 from __future__ import annotations
 
 import random
@@ -26,8 +27,14 @@ class ViewTransform:
         augmix: mix each crop as TPT does for its fine-grained datasets.
     """
 
-    def __init__(self, clean: Callable, size: Sequence[int], views: int, scale: Sequence[float] = (0.08, 1.0),
-                 augmix: bool = False):
+    def __init__(
+        self,
+        clean: Callable,
+        size: Sequence[int],
+        views: int,
+        scale: Sequence[float] = (0.08, 1.0),
+        augmix: bool = False,
+    ):
         self.clean, self.views = clean, views
         self.crop = T.Compose([T.RandomResizedCrop(list(size), scale=tuple(scale)), T.RandomHorizontalFlip()])
         self.finish = AugMix(clean) if augmix else clean
@@ -77,9 +84,9 @@ _OPERATIONS: list[Callable[[Image.Image, float], Image.Image]] = [
     lambda image, s: ImageOps.posterize(image, 4 - int(4 * s)),
     lambda image, s: image.rotate(_signed(int(30 * s)), resample=Image.Resampling.BILINEAR),
     lambda image, s: ImageOps.solarize(image, 256 - int(256 * s)),
-    lambda image, s: _affine(image, (1, _signed(0.3 * s), 0, 0, 1, 0)),           # shear x
-    lambda image, s: _affine(image, (1, 0, 0, _signed(0.3 * s), 1, 0)),           # shear y
-    lambda image, s: _affine(image, (1, 0, _signed(int(image.width / 3 * s)), 0, 1, 0)),   # translate x
+    lambda image, s: _affine(image, (1, _signed(0.3 * s), 0, 0, 1, 0)),  # shear x
+    lambda image, s: _affine(image, (1, 0, 0, _signed(0.3 * s), 1, 0)),  # shear y
+    lambda image, s: _affine(image, (1, 0, _signed(int(image.width / 3 * s)), 0, 1, 0)),  # translate x
     lambda image, s: _affine(image, (1, 0, 0, 0, 1, _signed(int(image.height / 3 * s)))),  # translate y
 ]
 

@@ -3,6 +3,7 @@
 CLIP is never edited: prompts are arguments. tests/promptshift/modeling/test_vision_tower.py holds the tower without
 prompts equal to CLIP's own image encoder.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -35,8 +36,10 @@ class VisionTower:
     def __init__(self, clip: FrozenCLIP, method: str):
         visual = clip.model.visual
         if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.pool_type != "tok":
-            raise UserError(f"MODEL.BACKBONE.NAME: {method} puts prompts among the tokens of a vision transformer with "
-                            f"a class token, '{clip.name}' has none; allowed: mini, ViT-B/32, ViT-B/16, ViT-L/14, ...")
+            raise UserError(
+                f"MODEL.BACKBONE.NAME: {method} puts prompts among the tokens of a vision transformer with "
+                f"a class token, '{clip.name}' has none; allowed: mini, ViT-B/32, ViT-B/16, ViT-L/14, ..."
+            )
         self.clip, self.visual = clip, visual
         self.blocks = list(visual.transformer.resblocks)
 
@@ -61,8 +64,9 @@ class VisionTower:
         """
         return self._run(images, prompts, deep, None)
 
-    def encode_with_tokens(self, images: Tensor, prompts: Tensor | None = None,
-                           deep: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
+    def encode_with_tokens(
+        self, images: Tensor, prompts: Tensor | None = None, deep: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
         """As `encode`; also -> every block's input tokens, a list of (B, L + n, W), prompts included."""
         seen: list[Tensor] = []
         return self._run(images, prompts, deep, seen), seen
@@ -74,7 +78,7 @@ class VisionTower:
         for i, block in enumerate(self.blocks):
             if 0 < i <= len(deep):
                 prompt = _per_image(deep[i - 1], x)
-                x = torch.cat([x[:, :-prompt.shape[1]], prompt], dim=1)
+                x = torch.cat([x[:, : -prompt.shape[1]], prompt], dim=1)
             if seen is not None:
                 seen.append(x)
             x = block(x) if i < self.layers - 1 else _class_token_after(block, x)
@@ -82,11 +86,11 @@ class VisionTower:
 
     def _embed(self, images: Tensor, prompts: Tensor | None) -> Tensor:
         v = self.visual
-        x = v.conv1(images.to(self.clip.dtype)).flatten(2).transpose(1, 2)            # (B, L - 1, W)
+        x = v.conv1(images.to(self.clip.dtype)).flatten(2).transpose(1, 2)  # (B, L - 1, W)
         x = torch.cat([_per_image(v.class_embedding.unsqueeze(0), x), x], dim=1)
         x = x + v.positional_embedding.to(x.dtype)
         if prompts is not None:
-            x = torch.cat([x, _per_image(prompts, x)], dim=1)                         # (B, L + n, W)
+            x = torch.cat([x, _per_image(prompts, x)], dim=1)  # (B, L + n, W)
         return v.ln_pre(x)
 
     def _pool(self, x: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 """Reading CLIP weight files and the architecture they imply."""
+
 from __future__ import annotations
 
 import re
@@ -34,14 +35,17 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     state = {k.removeprefix("module."): v for k, v in state.items() if k not in _NOT_WEIGHTS}
     if "token_embedding.weight" not in state or not any(k.startswith("visual.") for k in state):
-        raise UserError(f"MODEL.BACKBONE.PATH: {path} holds no CLIP state dict "
-                        "(expected token_embedding.weight and visual.* tensors)")
+        raise UserError(
+            f"MODEL.BACKBONE.PATH: {path} holds no CLIP state dict "
+            "(expected token_embedding.weight and visual.* tensors)"
+        )
     return state
 
 
 def _read_any(path: Path) -> dict:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
+
         return load_file(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -58,6 +62,7 @@ def architecture(state: dict[str, Tensor]) -> dict:
         embed_dim, image_size, patch_size (None for a ResNet), vision_width, vision_layers (int, or four ints for a
         ResNet), vision_heads, context_length, vocab_size, text_width, text_layers, text_heads.
     """
+
     def blocks(prefix: str) -> int:
         return len({m.group(1) for k in state if (m := re.match(re.escape(prefix) + r"(\d+)\.", k))})
 
@@ -66,14 +71,26 @@ def architecture(state: dict[str, Tensor]) -> dict:
         embed_dim=state["text_projection"].shape[1],
         context_length=state["positional_embedding"].shape[0],
         vocab_size=state["token_embedding.weight"].shape[0],
-        text_width=text_width, text_layers=blocks("transformer.resblocks."), text_heads=text_width // HEAD_WIDTH)
+        text_width=text_width,
+        text_layers=blocks("transformer.resblocks."),
+        text_heads=text_width // HEAD_WIDTH,
+    )
     if "visual.proj" in state:
         width, _, patch, _ = state["visual.conv1.weight"].shape
         grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
-        return sizes | dict(image_size=patch * grid, patch_size=patch, vision_width=width,
-                            vision_layers=blocks("visual.transformer.resblocks."), vision_heads=width // HEAD_WIDTH)
+        return sizes | dict(
+            image_size=patch * grid,
+            patch_size=patch,
+            vision_width=width,
+            vision_layers=blocks("visual.transformer.resblocks."),
+            vision_heads=width // HEAD_WIDTH,
+        )
     width = state["visual.layer1.0.conv1.weight"].shape[0]
     grid = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
-    return sizes | dict(image_size=grid * 32, patch_size=None, vision_width=width,  # a ResNet's total stride is 32
-                        vision_layers=tuple(blocks(f"visual.layer{i}.") for i in (1, 2, 3, 4)),
-                        vision_heads=width * 32 // HEAD_WIDTH)
+    return sizes | dict(
+        image_size=grid * 32,
+        patch_size=None,
+        vision_width=width,  # a ResNet's total stride is 32
+        vision_layers=tuple(blocks(f"visual.layer{i}.") for i in (1, 2, 3, 4)),
+        vision_heads=width * 32 // HEAD_WIDTH,
+    )

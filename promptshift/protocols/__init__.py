@@ -18,5 +18,5 @@
     trained       what an evaluation starts from: own training, another trainer's, given weights, or nothing
     zero_shot     evaluation without training, CoOp's `zeroshot.sh`
 
-Command line: `python -m promptshift.protocols --help`.
+Command line: `promptshift run --help`.
 """

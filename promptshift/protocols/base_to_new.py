@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from promptshift.engine.published import method_name
-from promptshift.protocols.jobs import Job
+from promptshift.launch.jobs import Job
 from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import Request, refuse_keys
 from promptshift.protocols.seed_table import AVERAGE, mean_cell, notes, paper_cells
@@ -25,6 +24,7 @@ from promptshift.results import papers
 from promptshift.results.record import Record
 from promptshift.results.statistics import harmonic_mean, mean, population_std
 from promptshift.results.tables import Cell, Measured, Table
+from promptshift.runs.published import method_name
 
 COLUMNS = ("Base", "New", "H")
 HALVES = {"Base": "base", "New": "new"}  # column -> DATASET.SUBSAMPLE_CLASSES
@@ -56,22 +56,31 @@ def folder_of(request: Request, kind: str, seed: int) -> Path:
 
 def _jobs(request: Request, seed: int) -> list[Job]:
     """Returns the jobs of one dataset and seed."""
+
     def train(trained: Request) -> Job:
         own = trained.trainer == request.trainer
         name = f"{request.dataset} {'base' if own else trained.trainer} seed {seed}"
         cell = (request.dataset, "Base" if own else trained.trainer)
-        return trained.job(name, folder_of(trained, "train_base", seed), cell, seed,
-                           options=["DATASET.SUBSAMPLE_CLASSES", "base"])  # fmt: skip
+        return trained.job(
+            name, folder_of(trained, "train_base", seed), cell, seed, options=["DATASET.SUBSAMPLE_CLASSES", "base"]
+        )
 
     begin = start(request, seed, train)
     columns = ("New",) if trains_itself(request) else ("Base", "New")
     tests = [
         request.job(
-            f"{request.dataset} {half} seed {seed}", folder_of(request, f"test_{half}", seed),
-            (request.dataset, column), seed, begin.flags,
-            ["DATASET.SUBSAMPLE_CLASSES", half, *EVALUATION_OPTIONS], begin.after, bool(request.weights),
-        ) for column, half in HALVES.items() if column in columns
-    ]  # fmt: skip
+            f"{request.dataset} {half} seed {seed}",
+            folder_of(request, f"test_{half}", seed),
+            (request.dataset, column),
+            seed,
+            begin.flags,
+            ["DATASET.SUBSAMPLE_CLASSES", half, *EVALUATION_OPTIONS],
+            begin.after,
+            bool(request.weights),
+        )
+        for column, half in HALVES.items()
+        if column in columns
+    ]
     return [begin.job, *tests] if begin.job else tests
 
 
@@ -79,14 +88,22 @@ def base_to_new_table(parts: Sequence[Request], jobs: Sequence[Job], records: Ma
     """Returns Base, New and H of each dataset, of their average where there are several, and the papers' rows."""
     rows, published = [], []
     for part in parts:
-        rows.append((_label(parts, part.dataset, f"{part.method} (this checkout)"),
-                     *_cells([accuracies(jobs, records, part.dataset)])))  # fmt: skip
+        rows.append(
+            (
+                _label(parts, part.dataset, f"{part.method} (this checkout)"),
+                *_cells([accuracies(jobs, records, part.dataset)]),
+            )
+        )
         found = _published(part, part.dataset)
         rows += [(_label(parts, part.dataset, row[0]), *row[1:]) for row in map(_paper_row, found)]
         published += found
     if len(parts) > 1:
-        rows.append((f"{AVERAGE}: {parts[0].method} (this checkout)",
-                     *_cells([accuracies(jobs, records, part.dataset) for part in parts])))  # fmt: skip
+        rows.append(
+            (
+                f"{AVERAGE}: {parts[0].method} (this checkout)",
+                *_cells([accuracies(jobs, records, part.dataset) for part in parts]),
+            )
+        )
         found = _published(parts[0], AVERAGE)
         rows += [(f"{AVERAGE}: {row[0]}", *row[1:]) for row in map(_paper_row, found)]
         published += found
@@ -95,10 +112,13 @@ def base_to_new_table(parts: Sequence[Request], jobs: Sequence[Job], records: Ma
         header=("accuracy (%)", *COLUMNS),
         rows=tuple(rows),
         caption=f"{first.protocol}: {first.method} on {', '.join(part.dataset for part in parts)}, {first.backbone}, "
-                f"{first.config_file.stem}.yaml",
-        notes=("Base, New: half of the classes each, tested with its own class names. H = 2BN/(B+N) of the means; its "
-               "spread is that of H per seed.", *notes(first, jobs, records, published)),
-    )  # fmt: skip
+        f"{first.config_file.stem}.yaml",
+        notes=(
+            "Base, New: half of the classes each, tested with its own class names. H = 2BN/(B+N) of the means; its "
+            "spread is that of H per seed.",
+            *notes(first, jobs, records, published),
+        ),
+    )
 
 
 def accuracies(jobs: Sequence[Job], records: Mapping[str, Record], dataset: str) -> dict[str, dict[int, float | None]]:
@@ -136,8 +156,9 @@ def _label(parts: Sequence[Request], dataset: str, label: str) -> str:
 
 
 def _published(request: Request, dataset: str) -> list[papers.PaperRow]:
-    return papers.find(trainer=method_name(request.cfg), protocol=request.protocol, dataset=dataset,
-                       backbone=request.backbone)
+    return papers.find(
+        trainer=method_name(request.cfg), protocol=request.protocol, dataset=dataset, backbone=request.backbone
+    )
 
 
 def _paper_row(row: papers.PaperRow) -> tuple[Cell, ...]:

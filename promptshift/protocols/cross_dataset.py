@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from promptshift.protocols.jobs import Job
+from promptshift.launch.jobs import Job
 from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import TAKEN_DOMAINS, Request, dataset_file, known_facts, refuse_keys
 from promptshift.protocols.seed_table import seed_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from promptshift.protocols.jobs import Job
+from promptshift.launch.jobs import Job
 from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import Request
 from promptshift.protocols.seed_table import seed_table
@@ -33,6 +33,7 @@ def few_shot_jobs(request: Request, column: str, suffix: str = "") -> tuple[Job,
     """
     jobs = []
     for seed in request.seeds:
+
         def train(trained: Request, seed: int = seed) -> Job:
             own = trained.trainer == request.trainer
             name = f"{'' if own else f'{trained.trainer} '}seed {seed}{suffix}"
@@ -42,9 +43,18 @@ def few_shot_jobs(request: Request, column: str, suffix: str = "") -> tuple[Job,
         begin = start(request, seed, train)
         jobs += [begin.job] if begin.job else []
         if not trains_itself(request):
-            jobs.append(request.job(f"test seed {seed}{suffix}", folder_of(request) / f"seed{seed}",
-                                    (request.trainer, column), seed, begin.flags, EVALUATION_OPTIONS, begin.after,
-                                    bool(request.weights)))  # fmt: skip
+            jobs.append(
+                request.job(
+                    f"test seed {seed}{suffix}",
+                    folder_of(request) / f"seed{seed}",
+                    (request.trainer, column),
+                    seed,
+                    begin.flags,
+                    EVALUATION_OPTIONS,
+                    begin.after,
+                    bool(request.weights),
+                )
+            )
     return in_order(jobs)
 
 
@@ -73,8 +83,12 @@ def from_coop_call(words: Sequence[str]) -> tuple[str, list[str]]:
     dataset, config, position, n_ctx, shots, csc = words
     return config, [
         dataset,
-        "TRAINER.COOP.N_CTX", n_ctx,
-        "TRAINER.COOP.CSC", csc,
-        "TRAINER.COOP.CLASS_TOKEN_POSITION", position,
-        "DATASET.NUM_SHOTS", shots,
-    ]  # fmt: skip
+        "TRAINER.COOP.N_CTX",
+        n_ctx,
+        "TRAINER.COOP.CSC",
+        csc,
+        "TRAINER.COOP.CLASS_TOKEN_POSITION",
+        position,
+        "DATASET.NUM_SHOTS",
+        shots,
+    ]

@@ -25,8 +25,9 @@ def few_shot_sweep(request: Request) -> Plan:
     check_trainable(request)
     request = dataclasses.replace(request.with_options("PROTOCOL", "few_shot"), protocol="few_shot")  # the same jobs
     shots = SHOTS if training_request(request) else ("0",)
-    jobs = [job for k in shots
-            for job in few_shot_jobs(request.with_options("DATASET.NUM_SHOTS", k), k, f" of {k} shots")]  # fmt: skip
+    jobs = [
+        job for k in shots for job in few_shot_jobs(request.with_options("DATASET.NUM_SHOTS", k), k, f" of {k} shots")
+    ]
     shown = [job for job in jobs if job.cell[1] in shots]
     folder = request.root / request.dataset_file.stem / request.method / f"{request.config_file.stem}_few_shot_sweep"
     return Plan(tuple(jobs), folder, lambda records: seed_table(request, shown, records, average=False))

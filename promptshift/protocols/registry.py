@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dassl.utils.errors import UserError
 from promptshift.discovery import import_modules, look_up
-from promptshift.protocols.jobs import Job
+from promptshift.launch.jobs import Job
 from promptshift.protocols.request import Request
 from promptshift.results.record import Record
 from promptshift.results.tables import Table

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from yacs.config import CfgNode
 
 from dassl.utils.errors import UserError, suggest
+from promptshift.launch.jobs import Job
 from promptshift.paths import checkout, data_root, load_plugins, output_root, trainer_config_file, yaml_names
-from promptshift.protocols.jobs import Job
 
 if TYPE_CHECKING:
     from datasets._facts import DomainSet
@@ -28,8 +28,19 @@ _TAKEN = {
     "PROTOCOL": "the argument PROTOCOL",
 }
 ALL = "all"  # as DATASET: the eleven datasets of CoOp's tables (arXiv 2109.01134), in their order
-ALL_DATASETS = ("imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft",
-                "sun397", "dtd", "eurosat", "ucf101")
+ALL_DATASETS = (
+    "imagenet",
+    "caltech101",
+    "oxford_pets",
+    "stanford_cars",
+    "oxford_flowers",
+    "food101",
+    "fgvc_aircraft",
+    "sun397",
+    "dtd",
+    "eurosat",
+    "ucf101",
+)
 # Further keys of the protocols that choose the domains.
 TAKEN_DOMAINS = dict.fromkeys(
     ("DATASET.SOURCE_DOMAINS", "DATASET.TARGET_DOMAINS"), "train.py (the protocol goes through the domains)"
@@ -89,8 +100,10 @@ class Request:
             UserError: the dataset is not one of several domains.
         """
         if self.facts is None or len(self.facts.domains) < 2:
-            raise UserError(f"{self.protocol} needs a dataset with several domains; {self.dataset!r} has "
-                            f"{'one' if self.facts and self.facts.domains else 'none'}")
+            raise UserError(
+                f"{self.protocol} needs a dataset with several domains; {self.dataset!r} has "
+                f"{'one' if self.facts and self.facts.domains else 'none'}"
+            )
         return self.facts.domains
 
     @property
@@ -101,7 +114,7 @@ class Request:
     @property
     def method(self) -> str:
         """The trainer's name, after it that of the method it builds on where its own block has a key BACKBONE."""
-        from promptshift.engine.published import method_name
+        from promptshift.runs.published import method_name
 
         return method_name(self.cfg, self.trainer)
 
@@ -123,17 +136,32 @@ class Request:
 
     def with_options(self, *options: str) -> Request:
         """Returns the request with further KEY VALUE words, which win."""
-        return _built(self.protocol, self.trainer, self.dataset_file, self.config_file, (*self.options, *options),
-                      self.seeds, targets=self.targets, weights=self.weights)
+        return _built(
+            self.protocol,
+            self.trainer,
+            self.dataset_file,
+            self.config_file,
+            (*self.options, *options),
+            self.seeds,
+            targets=self.targets,
+            weights=self.weights,
+        )
 
     def of_trainer(self, trainer: str, config_file: Path) -> Request:
         """Returns the same request for another trainer; its weights are to be trained."""
         return _built(self.protocol, trainer, self.dataset_file, config_file, self.options, self.seeds)
 
     def job(
-        self, name: str, output_dir: Path, cell: tuple[str, str], seed: int | None, flags: Sequence[str] = (),
-        options: Sequence[str] = (), after: Sequence[str] = (), always: bool = False,
-    ) -> Job:  # fmt: skip
+        self,
+        name: str,
+        output_dir: Path,
+        cell: tuple[str, str],
+        seed: int | None,
+        flags: Sequence[str] = (),
+        options: Sequence[str] = (),
+        after: Sequence[str] = (),
+        always: bool = False,
+    ) -> Job:
         """Returns the job that runs this request with a seed.
 
         Args:
@@ -145,7 +173,7 @@ class Request:
         Raises:
             UserError: `train.py` would refuse the command line.
         """
-        from promptshift.engine.config import build_cfg, config_hash
+        from promptshift.runs.config import build_cfg, config_hash
 
         argv = [*_common_flags(self.trainer, self.dataset_file, self.config_file)]
         argv += ["--seed", str(seed)] if seed is not None else []
@@ -154,9 +182,15 @@ class Request:
 
 
 def resolve(
-    protocol: str, trainer: str, words: Sequence[str], seeds: Sequence[int], config: str = "",
-    fallback: str = "default", targets: Sequence[str] = (), weights: str = "",
-) -> Request:  # fmt: skip
+    protocol: str,
+    trainer: str,
+    words: Sequence[str],
+    seeds: Sequence[int],
+    config: str = "",
+    fallback: str = "default",
+    targets: Sequence[str] = (),
+    weights: str = "",
+) -> Request:
     """Turns the words of a command line into a request.
 
     Args:
@@ -183,18 +217,32 @@ def resolve(
     for name in targets:
         dataset_file(name)
     first, *others = [
-        _built(protocol, trainer, path, trainer_file(trainer, path.stem, config, fallback), options, seeds,
-               targets=tuple(targets), weights=weights) for path in dict.fromkeys(files)
-    ]  # fmt: skip
+        _built(
+            protocol,
+            trainer,
+            path,
+            trainer_file(trainer, path.stem, config, fallback),
+            options,
+            seeds,
+            targets=tuple(targets),
+            weights=weights,
+        )
+        for path in dict.fromkeys(files)
+    ]
     return dataclasses.replace(first, also=tuple(others))
 
 
 def _built(
-    protocol: str, trainer: str, dataset_path: Path, config_path: Path, options: Sequence[str], seeds: Sequence[int],
+    protocol: str,
+    trainer: str,
+    dataset_path: Path,
+    config_path: Path,
+    options: Sequence[str],
+    seeds: Sequence[int],
     **more: tuple[str, ...] | str,
-) -> Request:  # fmt: skip
+) -> Request:
     """Returns the request whose configuration the files and options make."""
-    from promptshift.engine.config import build_cfg
+    from promptshift.runs.config import build_cfg
 
     cfg, _ = build_cfg([*_common_flags(trainer, dataset_path, config_path), *options])
     return Request(protocol, trainer, dataset_path, config_path, tuple(options), tuple(seeds), cfg, **more)
@@ -271,6 +319,12 @@ def is_mini_world(dataset: str) -> bool:
 def _common_flags(trainer: str, dataset_path: Path, config_path: Path) -> tuple[str, ...]:
     """Returns the flags that every job of a request shares."""
     return (
-        "--root", str(data_root()), "--trainer", trainer,
-        "--dataset-config-file", str(dataset_path), "--config-file", str(config_path),
-    )  # fmt: skip
+        "--root",
+        str(data_root()),
+        "--trainer",
+        trainer,
+        "--dataset-config-file",
+        str(dataset_path),
+        "--config-file",
+        str(config_path),
+    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from promptshift.engine.published import method_name
-from promptshift.protocols.jobs import Job
+from promptshift.launch.jobs import Job
 from promptshift.protocols.request import Request
 from promptshift.results import papers
 from promptshift.results.record import Record
 from promptshift.results.statistics import mean
 from promptshift.results.tables import Cell, Measured, Table
+from promptshift.runs.published import method_name
 
 MINI_NOTE = (
     "Mini world: synthetic images with planted caption noise; it exercises code and shows methods moving, "
@@ -21,9 +21,13 @@ _RULES = {"oracle": "oracle (on the test images themselves; not comparable with 
 
 
 def seed_table(
-    request: Request, jobs: Sequence[Job], records: Mapping[str, Record], average: bool, paper_dataset: str = "",
+    request: Request,
+    jobs: Sequence[Job],
+    records: Mapping[str, Record],
+    average: bool,
+    paper_dataset: str = "",
     left_out: Sequence[str] = (),
-) -> Table:  # fmt: skip
+) -> Table:
     """Returns the accuracy table of a plan whose jobs differ in column and seed.
 
     Args:
@@ -41,18 +45,20 @@ def seed_table(
         ours.append(_average_cell(averaged, records))
         columns.append(AVERAGE)
     published = papers.find(
-        trainer=method_name(request.cfg), protocol=request.protocol, dataset=paper_dataset or request.dataset,
+        trainer=method_name(request.cfg),
+        protocol=request.protocol,
+        dataset=paper_dataset or request.dataset,
         backbone=request.backbone,
-    )  # fmt: skip
+    )
     label = f"{request.trainer} (this checkout)"
     rows = [(label, *ours), *([paper_cells(row, columns) for row in published] or [("paper", *[None] * len(columns))])]
     return Table(
         header=("accuracy (%)", *columns),
         rows=tuple(rows),
         caption=f"{request.protocol}: {request.trainer} on {request.dataset}, {request.backbone}, "
-                f"{request.config_file.stem}.yaml",
+        f"{request.config_file.stem}.yaml",
         notes=tuple(notes(request, jobs, records, published)),
-    )  # fmt: skip
+    )
 
 
 def _column_cell(jobs: Sequence[Job], records: Mapping[str, Record]) -> Cell:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dassl.utils.errors import UserError
-from promptshift.protocols.jobs import Job
+from promptshift.launch.jobs import Job
 from promptshift.protocols.request import Request, trainer_file
 
 # Nothing is trained on what an evaluation tests, so no views of its training images are worth storing.
@@ -52,8 +52,9 @@ def training_request(request: Request) -> Request | None:
     from dassl.engine import TRAINER_REGISTRY
 
     trainer = TRAINER_REGISTRY.get(request.trainer)
-    chosen = trainer.starts_from(request.cfg) if hasattr(trainer, "starts_from") else \
-        getattr(trainer, "STARTS_FROM", None)  # fmt: skip
+    chosen = (
+        trainer.starts_from(request.cfg) if hasattr(trainer, "starts_from") else getattr(trainer, "STARTS_FROM", None)
+    )
     if chosen is None:
         return request
     if not chosen:
@@ -87,8 +88,11 @@ def start(request: Request, seed: int, train: Callable[[Request], Job]) -> Start
 
 def trains_itself(request: Request) -> bool:
     """Returns whether the request's own trainer is what a training job runs."""
-    return not request.weights and (trained := training_request(request)) is not None and \
-        trained.trainer == request.trainer  # fmt: skip
+    return (
+        not request.weights
+        and (trained := training_request(request)) is not None
+        and trained.trainer == request.trainer
+    )
 
 
 def with_shots(request: Request) -> Request:
@@ -104,8 +108,10 @@ def with_shots(request: Request) -> Request:
 def check_trainable(request: Request) -> None:
     """Raises a UserError for a dataset with domains or without training images."""
     if request.facts and request.facts.domains:
-        raise UserError(f"{request.protocol}: {request.dataset} has domains ({', '.join(request.facts.domains)}); "
-                        "allowed: datasets without domains, e.g. mini_b2n, or another protocol, e.g. multi_source")
+        raise UserError(
+            f"{request.protocol}: {request.dataset} has domains ({', '.join(request.facts.domains)}); "
+            "allowed: datasets without domains, e.g. mini_b2n, or another protocol, e.g. multi_source"
+        )
     if getattr(request.facts, "test_only", False):
         raise UserError(f"{request.protocol}: {request.dataset} has test images only; nothing can be trained on it")
 

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from promptshift.launch.jobs import Job
 from promptshift.protocols.few_shot import stem_of
-from promptshift.protocols.jobs import Job
 from promptshift.protocols.registry import Plan
 from promptshift.protocols.request import Request, dataset_file, known_facts
 from promptshift.protocols.seed_table import seed_table
@@ -60,6 +60,7 @@ def tests_source(request: Request, files: Sequence[Path]) -> bool:
 
 def _jobs(request: Request, files: Sequence[Path], seed: int) -> list[Job]:
     """Returns the jobs of one seed."""
+
     def train(trained: Request) -> Job:
         own = trained.trainer == request.trainer
         name = request.dataset if own else f"{request.dataset} {trained.trainer}"

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils.errors import UserError
-from promptshift.figures.outcome import FOLDER, Outcome, read_outcome
-from promptshift.figures.studies.few_shot import few_shot_panel
 from promptshift.report.rows import Row
 from promptshift.report.runs import Gathered, Problem
-from promptshift.report.tables import Section
+from promptshift.report.sections import Section
 from promptshift.results.statistics import mean, population_std
+from promptshift.studies.checks.few_shot import few_shot_panel
+from promptshift.studies.outcome import FOLDER, Outcome, read_outcome
 
 
 def outcomes_of(gathered: Gathered, sections: Sequence[Section]) -> list[Outcome]:
@@ -58,13 +58,21 @@ def _from_section(section: Section) -> list[Outcome]:
 
 def _shots(section: Section) -> Outcome:
     """Returns accuracy against the number of training images per class."""
-    panel = few_shot_panel({row.label: {int(column): cell for column in section.columns if (cell := row.cell(column))}
-                            for row in section.rows})
+    panel = few_shot_panel(
+        {
+            row.label: {int(column): cell for column in section.columns if (cell := row.cell(column))}
+            for row in section.rows
+        }
+    )
     return Outcome(
-        f"{section.name}-curves", f"Few-shot curves: {section.dataset}, {section.backbone}",
+        f"{section.name}-curves",
+        f"Few-shot curves: {section.dataset}, {section.backbone}",
         "Test accuracy against the number of training images per class; bands: standard deviation over seeds.",
         alt=f"Accuracy against shots for {', '.join(row.label for row in section.rows)}; the numbers stand in the "
-            f"table {section.table.caption!r}.", kind="lines", panels=(panel,))  # fmt: skip
+        f"table {section.table.caption!r}.",
+        kind="lines",
+        panels=(panel,),
+    )
 
 
 def _validation(section: Section) -> list[Outcome]:
@@ -73,19 +81,26 @@ def _validation(section: Section) -> list[Outcome]:
     if not series:
         return []
     panel = {"title": section.dataset, "xlabel": "epoch", "ylabel": "validation accuracy (%)", "series": series}
-    return [Outcome(
-        f"{section.name}-epochs", f"Validation accuracy over epochs: {section.dataset}, {section.backbone}",
-        "Accuracy on the validation images of the source domains, mean over the runs of a row; bands: standard "
-        "deviation over runs (held-out domains and seeds together).",
-        alt=f"Validation accuracy by epoch for {', '.join(line['label'] for line in series)}.",
-        kind="lines", panels=(panel,))]  # fmt: skip
+    return [
+        Outcome(
+            f"{section.name}-epochs",
+            f"Validation accuracy over epochs: {section.dataset}, {section.backbone}",
+            "Accuracy on the validation images of the source domains, mean over the runs of a row; bands: standard "
+            "deviation over runs (held-out domains and seeds together).",
+            alt=f"Validation accuracy by epoch for {', '.join(line['label'] for line in series)}.",
+            kind="lines",
+            panels=(panel,),
+        )
+    ]
 
 
 def _history(row: Row) -> dict | None:
     """Returns the mean curve of a row's runs over the epochs that all of them validated, None for fewer than two."""
     runs = [run for column in row.cells.values() for run in column.values() if run.record]
-    curves = [{epoch["epoch"]: epoch["val_accuracy"] for epoch in run.record["history"] if "val_accuracy" in epoch}
-              for run in runs]  # fmt: skip
+    curves = [
+        {epoch["epoch"]: epoch["val_accuracy"] for epoch in run.record["history"] if "val_accuracy" in epoch}
+        for run in runs
+    ]
     epochs = sorted(set.intersection(*map(set, curves))) if curves else []
     if len(epochs) < 2:
         return None

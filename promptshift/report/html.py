@@ -32,12 +32,21 @@ def table_html(table: Table, folder: Path, class_: str = "") -> str:
         folder: where the page will be, links are relative to it.
         class_: further class of the table.
     """
-    heads = [element("th", element("button", text(name), type="button"), scope="col", aria_sort="none")
-             for name in table.header]
-    rows = [element("tr", element("th", text(row[0] or ""), scope="row"), *(_cell(cell, folder) for cell in row[1:]))
-            for row in table.rows]
-    inner = element("table", element("caption", text(table.caption)), element("thead", element("tr", *heads)),
-                    element("tbody", *rows), **({"class_": class_} if class_ else {}))
+    heads = [
+        element("th", element("button", text(name), type="button"), scope="col", aria_sort="none")
+        for name in table.header
+    ]
+    rows = [
+        element("tr", element("th", text(row[0] or ""), scope="row"), *(_cell(cell, folder) for cell in row[1:]))
+        for row in table.rows
+    ]
+    inner = element(
+        "table",
+        element("caption", text(table.caption)),
+        element("thead", element("tr", *heads)),
+        element("tbody", *rows),
+        **({"class_": class_} if class_ else {}),
+    )
     label = f"{table.caption} (scrolls sideways)"
     scroll = element("div", inner, class_="scroll", role="region", tabindex="0", aria_label=label)
     return scroll + notes_html(table.notes)
@@ -68,8 +77,10 @@ def _run_list(cell: Traced, folder: Path) -> str:
     """Returns the runs of a cell, each with links to its files."""
     items = []
     for run in cell.runs:
-        links = [element("a", text(what), href=link(path, folder), aria_label=f"{what} of {run.place}")
-                 for what, path in run_links(run)]
+        links = [
+            element("a", text(what), href=link(path, folder), aria_label=f"{what} of {run.place}")
+            for what, path in run_links(run)
+        ]
         items.append(element("li", text(f"seed {run.seed}: {run.accuracy:.2f} "), " ".join(links)))
     return element("ul", *items)
 
@@ -82,8 +93,13 @@ def link(path: Path, folder: Path) -> str:
 def document(title: str, style: str, script: str, body: Iterable[str]) -> str:
     """Returns a whole page that loads nothing: its policy forbids it to."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-    head = (f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">'
-            f"<title>{text(title)}</title><style>{style}</style>")
-    return (f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(body)
-            + f"\n<script>{script}</script>\n</body></html>\n")
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">'
+        f"<title>{text(title)}</title><style>{style}</style>"
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n'
+        + "\n".join(body)
+        + f"\n<script>{script}</script>\n</body></html>\n"
+    )

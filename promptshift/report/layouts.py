@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from promptshift.engine.settings import prefixes
-from promptshift.figures.bench import PROTOCOL as STUDIES
 from promptshift.protocols.request import known_facts
 from promptshift.report.runs import Run
 from promptshift.results.collect import inspect
+from promptshift.runs.stored_config import prefixes
+from promptshift.studies.bench import PROTOCOL as STUDIES
 
 # Keys that differ between the seeds and domains of every row.
 _SEEDS_AND_DOMAINS = ("SEED", "DATASET.SOURCE_DOMAINS", "DATASET.TARGET_DOMAINS", "DATASET.FINGERPRINT", "STAGE")
@@ -66,34 +66,69 @@ def _other_column(run: Run) -> str:
 
 _OTHER = Layout("Other runs", "Runs that no protocol asked for.", lambda run: run.dataset, _other_column, average=False)
 _STUDIES = Layout(
-    "Runs of studies", "Settings that the figures below vary; a column is the domain held out and tested on.",
-    lambda run: run.dataset, lambda run: "+".join(run.targets), average=False)
+    "Runs of studies",
+    "Settings that the figures below vary; a column is the domain held out and tested on.",
+    lambda run: run.dataset,
+    lambda run: "+".join(run.targets),
+    average=False,
+)
 LAYOUTS = {
     "multi_source": Layout(
-        "Leave one domain out", "Trained on all domains but one; a column is the domain held out and tested on.",
-        lambda run: run.dataset, lambda run: "+".join(run.targets)),
+        "Leave one domain out",
+        "Trained on all domains but one; a column is the domain held out and tested on.",
+        lambda run: run.dataset,
+        lambda run: "+".join(run.targets),
+    ),
     "single_source": Layout(
-        "Single source", "Trained on one domain, the column; tested on all images of the others together.",
-        lambda run: run.dataset, lambda run: "+".join(run.sources)),
+        "Single source",
+        "Trained on one domain, the column; tested on all images of the others together.",
+        lambda run: run.dataset,
+        lambda run: "+".join(run.sources),
+    ),
     "cross_dataset": Layout(
-        "Cross-dataset domain generalization", "Trained on one dataset; a column is the dataset tested on, all of its "
-        "images together.", _trained_on, lambda run: run.dataset, lambda run: "all", _EVALUATION),
+        "Cross-dataset domain generalization",
+        "Trained on one dataset; a column is the dataset tested on, all of its images together.",
+        _trained_on,
+        lambda run: run.dataset,
+        lambda run: "all",
+        _EVALUATION,
+    ),
     "xd": Layout(
-        "Cross-dataset transfer", "Trained on one dataset with few images per class; a column is the dataset tested "
-        "on.", lambda run: "all", lambda run: run.dataset, lambda run: "all", _EVALUATION, left_out=SOURCES),
+        "Cross-dataset transfer",
+        "Trained on one dataset with few images per class; a column is the dataset tested on.",
+        lambda run: "all",
+        lambda run: run.dataset,
+        lambda run: "all",
+        _EVALUATION,
+        left_out=SOURCES,
+    ),
     "imagenet_variants": Layout(
-        "Variants of the training set", "Trained on one dataset with few images per class; a column is the variant "
-        "tested on.", lambda run: "all", lambda run: run.dataset, lambda run: "all", _EVALUATION, left_out=SOURCES),
+        "Variants of the training set",
+        "Trained on one dataset with few images per class; a column is the variant tested on.",
+        lambda run: "all",
+        lambda run: run.dataset,
+        lambda run: "all",
+        _EVALUATION,
+        left_out=SOURCES,
+    ),
     "few_shot": Layout(
-        "Few-shot classification", "A column is the number of training images per class.",
-        lambda run: run.dataset, lambda run: str(run.shots), free=(*_SEEDS_AND_DOMAINS, "DATASET.NUM_SHOTS"),
-        average=False),
+        "Few-shot classification",
+        "A column is the number of training images per class.",
+        lambda run: run.dataset,
+        lambda run: str(run.shots),
+        free=(*_SEEDS_AND_DOMAINS, "DATASET.NUM_SHOTS"),
+        average=False,
+    ),
     "base_to_new": Layout(
-        "Base to new classes", "Trained on the base half of the classes; H is the harmonic mean of the mean accuracies "
-        "on the base and on the new half.", lambda run: run.dataset, lambda run: run.classes.capitalize(),
+        "Base to new classes",
+        "Trained on the base half of the classes; H is the harmonic mean of the mean accuracies "
+        "on the base and on the new half.",
+        lambda run: run.dataset,
+        lambda run: run.classes.capitalize(),
         free=(*_SEEDS_AND_DOMAINS, "DATASET.SUBSAMPLE_CLASSES", "TEST.SPLIT", "DATALOADER.TRAIN_X.FEATURE_VIEWS"),
-        average=False),
-}  # fmt: skip
+        average=False,
+    ),
+}
 
 
 def runs_of(protocol: str, runs: Sequence[Run]) -> list[Run]:
@@ -102,8 +137,11 @@ def runs_of(protocol: str, runs: Sequence[Run]) -> list[Run]:
     if protocol not in TRANSFER:
         return own
     trainers, folders = {run.trainer for run in own}, {run.folder for run in own}
-    return own + [run for run in runs if run.protocol in TRANSFER and run.dataset in SOURCES
-                  and run.trainer in trainers and run.folder not in folders]  # fmt: skip
+    return own + [
+        run
+        for run in runs
+        if run.protocol in TRANSFER and run.dataset in SOURCES and run.trainer in trainers and run.folder not in folders
+    ]
 
 
 def layout_of(protocol: str) -> Layout:

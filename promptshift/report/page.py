@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from promptshift.figures.outcome import Outcome
-from promptshift.figures.style import inline_svg, svg
 from promptshift.report.assets import SCRIPT, STYLE
 from promptshift.report.html import document, element, notes_html, table_html, text
 from promptshift.report.runs import Gathered
-from promptshift.report.tables import Section
+from promptshift.report.sections import Section
 from promptshift.results.tables import Table
+from promptshift.studies.outcome import Outcome
+from promptshift.studies.style import inline_svg, svg
 
 TITLE = "PromptShift: results"
 PICTURES = "figures"  # folder of the Markdown page's pictures, beside it
@@ -24,8 +24,10 @@ def summary_lines(gathered: Gathered) -> list[str]:
     runs = gathered.runs
     kinds = Counter(problem.kind for problem in gathered.problems)
     trainers, datasets = sorted({run.trainer for run in runs}, key=str.lower), sorted({run.dataset for run in runs})
-    lines = [f"Finished runs below {', '.join(map(gathered.name_of, gathered.roots))}: {len(runs)}. Trainers: "
-             f"{', '.join(trainers)}. Datasets: {', '.join(datasets)}."]
+    lines = [
+        f"Finished runs below {', '.join(map(gathered.name_of, gathered.roots))}: {len(runs)}. Trainers: "
+        f"{', '.join(trainers)}. Datasets: {', '.join(datasets)}."
+    ]
     dirty = {run.record["git_hash"] for run in runs if run.record}
     if len(dirty) > 1:
         lines.append(f"They were made by {len(dirty)} states of the code.")
@@ -83,11 +85,16 @@ def _contents(sections: Sequence[Section], outcomes: Sequence[Outcome], problems
 
 def _outcome_html(outcome: Outcome, folder: Path) -> str:
     """Returns a figure with its verdict, its caption and its numbers."""
-    picture = [inline_svg(figure, f"{outcome.name}-{i}", " ".join((panel.get("title", ""), outcome.alt)).strip())
-               for i, (panel, figure) in enumerate(zip(outcome.panels, outcome.draw_panels(), strict=True))]
+    picture = [
+        inline_svg(figure, f"{outcome.name}-{i}", " ".join((panel.get("title", ""), outcome.alt)).strip())
+        for i, (panel, figure) in enumerate(zip(outcome.panels, outcome.draw_panels(), strict=True))
+    ]
     verdict = [element("p", text(outcome.verdict), class_="verdict")] if outcome.verdict else []
-    parts = [element("h3", text(outcome.title), id=anchor(outcome.name)), *verdict,
-             element("figure", *picture, element("figcaption", text(outcome.caption)))]
+    parts = [
+        element("h3", text(outcome.title), id=anchor(outcome.name)),
+        *verdict,
+        element("figure", *picture, element("figcaption", text(outcome.caption))),
+    ]
     if outcome.table:
         parts.append(element("details", element("summary", "numbers"), table_html(outcome.table, folder)))
     return element("section", *parts, notes_html(outcome.notes))

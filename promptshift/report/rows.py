@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from promptshift.engine.settings import differences, family, show_differences
 from promptshift.report.layouts import Layout
 from promptshift.report.runs import Run
 from promptshift.results.statistics import harmonic_mean, mean, population_std
 from promptshift.results.tables import Measured
+from promptshift.runs.stored_config import differences, family, show_differences
 
 MARKS = {
     "oracle": "‡ Chosen by looking at the test images: an upper bound, no honest number.",
     "log": "§ From a log of another repository, rounded as printed there; the split that chose the weights is not "
-           "known to be disjoint from the test images.",
+    "known to be disjoint from the test images.",
     "val": "¶ Measured on validation images, not on a test set.",
-}  # fmt: skip
+}
 _SIGNS = {"oracle": "‡", "log": "§", "val": "¶"}
 
 
@@ -131,8 +131,10 @@ def _row(runs: list[Run], first: list[Run], layout: Layout) -> Row:
         notes.append(f"{label}: {len(runs)} {_count(runs)} kept apart from the {len(first)} of {main.trainer}: {note}.")
     stages = {run.cfg.get("STAGE", "") for run in runs if run.cfg} - {""}
     if len(stages) > 1:
-        notes.append(f"{label}: these runs learnt from stages of {len(stages)} configurations (STAGE in their "
-                     "config.yaml); run the protocol again to have them alike.")
+        notes.append(
+            f"{label}: these runs learnt from stages of {len(stages)} configurations (STAGE in their "
+            "config.yaml); run the protocol again to have them alike."
+        )
     cells, repeated = _cells(runs, layout)
     notes += [f"{label}: {text}" for text in repeated]
     return Row(label, run.trainer, cells, notes, marks)
@@ -169,6 +171,8 @@ def _cells(runs: Sequence[Run], layout: Layout) -> tuple[dict[str, dict[int, Run
         kept = column.setdefault(run.seed, run)
         if kept is not run:
             equal = "the same number" if kept.accuracy == run.accuracy else f"{run.accuracy:.2f} there"
-            notes.append(f"{layout.column(run)}, seed {run.seed} is there twice; {kept.place} counts, it is the newer "
-                         f"one, {run.place} does not ({equal}).")
+            notes.append(
+                f"{layout.column(run)}, seed {run.seed} is there twice; {kept.place} counts, it is the newer "
+                f"one, {run.place} does not ({equal})."
+            )
     return {name: dict(sorted(column.items())) for name, column in sorted(cells.items())}, notes

@@ -10,15 +10,15 @@ from pathlib import Path
 from yacs.config import CfgNode as CN
 
 from dassl.utils.errors import UserError
-from promptshift.engine.config import config_hash
-from promptshift.engine.published import method_name
-from promptshift.engine.settings import read_settings
+from promptshift.launch.jobs import is_locked
 from promptshift.paths import load_plugins
-from promptshift.protocols.jobs import is_locked
 from promptshift.protocols.request import known_facts
 from promptshift.results.collect import Found, collect
 from promptshift.results.record import Record
 from promptshift.results.upstream_logs import LogRun, read_log_run
+from promptshift.runs.config import config_hash
+from promptshift.runs.published import method_name
+from promptshift.runs.stored_config import read_config
 
 _SAME_TABLE = {"few_shot_sweep": "few_shot"}  # protocols that fill the tables of another one
 IMAGENET_VARIANTS = ("ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR")
@@ -127,24 +127,39 @@ def _take_record(found: Found, place: str, gathered: Gathered) -> None:
     if record["protocol"] == "stage":
         return
     try:
-        cfg = read_settings(found.folder / "config.yaml")
+        cfg = read_config(found.folder / "config.yaml")
     except UserError as error:
         cfg = None
         text = str(error).replace(f"{found.folder}/", "")
         gathered.problems.append(Problem("configuration unknown", place, text))
     if cfg is not None and config_hash(cfg) != record["config_hash"]:
-        text = ("config.yaml has another configuration hash than result.json: one of them, or the way to hash, has "
-                "changed since; the numbers are in no table")
+        text = (
+            "config.yaml has another configuration hash than result.json: one of them, or the way to hash, has "
+            "changed since; the numbers are in no table"
+        )
         gathered.problems.append(Problem("stale", place, text))
         return
-    gathered.runs.append(Run(
-        found.folder, place, record["trainer"] if cfg is None else method_name(cfg),
-        _SAME_TABLE.get(record["protocol"], record["protocol"]),
-        record["dataset"], record["backbone"], tuple(record["source_domains"]), tuple(record["target_domains"]),
-        record["classes"], record["shots"],
-        record["split"], record["selection"], record["seed"], record["metrics"]["accuracy"], record["finished"],
-        record, cfg,
-    ))  # fmt: skip
+    gathered.runs.append(
+        Run(
+            found.folder,
+            place,
+            record["trainer"] if cfg is None else method_name(cfg),
+            _SAME_TABLE.get(record["protocol"], record["protocol"]),
+            record["dataset"],
+            record["backbone"],
+            tuple(record["source_domains"]),
+            tuple(record["target_domains"]),
+            record["classes"],
+            record["shots"],
+            record["split"],
+            record["selection"],
+            record["seed"],
+            record["metrics"]["accuracy"],
+            record["finished"],
+            record,
+            cfg,
+        )
+    )
 
 
 def _from_log(folder: Path, place: str, log: LogRun) -> Run:
@@ -154,11 +169,21 @@ def _from_log(folder: Path, place: str, log: LogRun) -> Run:
     classes = options.get("DATASET.SUBSAMPLE_CLASSES", "all")
     protocol = _log_protocol(folder, dataset, sources, targets, classes)
     return Run(
-        folder, place, _trainer_name(options.get("TRAINER.NAME", "")), protocol, dataset,
-        options.get("MODEL.BACKBONE.NAME", ""), tuple(sources), tuple(targets), classes,
-        _integer(options.get("DATASET.NUM_SHOTS", ""), -1), options.get("TEST.SPLIT", "test"),
-        options.get("TEST.FINAL_MODEL", "last_step"), _integer(options.get("SEED", ""), -1), log.accuracy,
-    )  # fmt: skip
+        folder,
+        place,
+        _trainer_name(options.get("TRAINER.NAME", "")),
+        protocol,
+        dataset,
+        options.get("MODEL.BACKBONE.NAME", ""),
+        tuple(sources),
+        tuple(targets),
+        classes,
+        _integer(options.get("DATASET.NUM_SHOTS", ""), -1),
+        options.get("TEST.SPLIT", "test"),
+        options.get("TEST.FINAL_MODEL", "last_step"),
+        _integer(options.get("SEED", ""), -1),
+        log.accuracy,
+    )
 
 
 def _log_protocol(folder: Path, dataset: str, sources: list[str], targets: list[str], classes: str) -> str:

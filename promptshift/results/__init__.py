@@ -1,11 +1,11 @@
 """What a run leaves behind and what is made of it: records, statistics, tables, published numbers.
 
-    record      the `result.json` of one run
-    collect     finding records below folders, naming the runs that have none
-    statistics  mean, spreads and harmonic mean over seeds
-    tables      one table value, written as Markdown, CSV or LaTeX
-    papers      published numbers (`papers/*.yaml`)
-    parse_logs  reading accuracies out of CoOp-style log files
-    upstream_logs  runs of other repositories, from their log files
-    significance  paired tests of one method against another
+record      the `result.json` of one run
+collect     finding records below folders, naming the runs that have none
+statistics  mean, spreads and harmonic mean over seeds
+tables      one table value, written as Markdown, CSV or LaTeX
+papers      published numbers (`papers/*.yaml`)
+parse_logs  reading accuracies out of CoOp-style log files
+upstream_logs  runs of other repositories, from their log files
+significance  paired tests of one method against another
 """

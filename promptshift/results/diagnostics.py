@@ -1,4 +1,5 @@
 """Numbers that the papers on generated and on adapted prompts argue with, as pure functions."""
+
 from __future__ import annotations
 
 import math
@@ -49,8 +50,10 @@ def negative_margin(scores: Tensor, labels: Tensor) -> dict[str, float]:
         `negative_margin_share`: images with delta >= 0, in percent; `negative_margin_mean`: mean delta.
     """
     delta = negative_deltas(scores, labels)
-    return {"negative_margin_share": 100 * float((delta >= 0).double().mean()),
-            "negative_margin_mean": float(delta.mean())}
+    return {
+        "negative_margin_share": 100 * float((delta >= 0).double().mean()),
+        "negative_margin_mean": float(delta.mean()),
+    }
 
 
 def negative_deltas(scores: Tensor, labels: Tensor) -> Tensor:
@@ -104,11 +107,15 @@ def class_agreement(text: Tensor, vision: Tensor) -> dict[str, Tensor]:
         with another class's text prototype; `vision_right`, whether the text prototype nearest to its vision prototype
         is its own; `text_right`, whether the vision prototype nearest to its text prototype is its own.
     """
-    cosines = vision.double() @ text.double().T                                       # (K vision, K text)
+    cosines = vision.double() @ text.double().T  # (K vision, K text)
     classes = torch.arange(len(cosines), device=cosines.device)
     others = cosines.clone().fill_diagonal_(float("-inf"))
-    return {"own": cosines.diagonal(), "other": others.max(dim=1).values,
-            "vision_right": cosines.argmax(dim=1) == classes, "text_right": cosines.argmax(dim=0) == classes}
+    return {
+        "own": cosines.diagonal(),
+        "other": others.max(dim=1).values,
+        "vision_right": cosines.argmax(dim=1) == classes,
+        "text_right": cosines.argmax(dim=0) == classes,
+    }
 
 
 def balance(predicted: Tensor, labels: Tensor, classes: int) -> dict[str, float]:
@@ -123,12 +130,19 @@ def balance(predicted: Tensor, labels: Tensor, classes: int) -> dict[str, float]
         the total variation distance to the histogram of the labels, both in percent.
     """
     shares, true = (torch.bincount(x, minlength=classes).double() / len(x) for x in (predicted, labels))
-    return {"entropy": float(-torch.xlogy(shares, shares).sum()), "largest": 100 * float(shares.max()),
-            "distance": 50 * float((shares - true).abs().sum())}
+    return {
+        "entropy": float(-torch.xlogy(shares, shares).sum()),
+        "largest": 100 * float(shares.max()),
+        "distance": 50 * float((shares - true).abs().sum()),
+    }
 
 
-def bootstrap_intervals(statistics: Callable[[Tensor], Sequence[float]], n: int, seed: int, draws: int = 1000,
-                        ) -> list[tuple[float, float]]:
+def bootstrap_intervals(
+    statistics: Callable[[Tensor], Sequence[float]],
+    n: int,
+    seed: int,
+    draws: int = 1000,
+) -> list[tuple[float, float]]:
     """95 % percentile intervals of statistics over n samples drawn anew with replacement.
 
     Args:

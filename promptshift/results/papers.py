@@ -155,9 +155,14 @@ def _rows(table: dict[str, Any], trainers: dict[str, list[str]], origin: str) ->
 
 
 def _row(
-    table: dict[str, Any], dataset: str, backbone: str, method: str, cells: list | None, trainers: tuple[str, ...],
+    table: dict[str, Any],
+    dataset: str,
+    backbone: str,
+    method: str,
+    cells: list | None,
+    trainers: tuple[str, ...],
     origin: str,
-) -> PaperRow:  # fmt: skip
+) -> PaperRow:
     columns = table["columns"]
     cells = [None] * len(columns) if cells is None else cells
     if len(cells) != len(columns):
@@ -169,9 +174,13 @@ def _row(
         values={name: value for name, (value, _) in pairs.items()},
         std={name: std for name, (_, std) in pairs.items()},
         source=f"{table.get('printed_in', origin)}, {table['source']}",
-        trainers=trainers, protocol=table["protocol"], dataset=dataset, backbone=backbone,
-        ablation=table.get("ablation", ""), note=table.get("note", ""),
-    )  # fmt: skip
+        trainers=trainers,
+        protocol=table["protocol"],
+        dataset=dataset,
+        backbone=backbone,
+        ablation=table.get("ablation", ""),
+        note=table.get("note", ""),
+    )
 
 
 def _value(cell: float | str | None) -> tuple[float | None, float | None]:

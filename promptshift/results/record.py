@@ -53,7 +53,7 @@ class Record(TypedDict):
             percent [0, 100], "correct" and "total" in images; trainers may add others.
         history: one entry per epoch, in order.
         diagnostics: whatever the trainer wishes to keep; plain JSON values.
-        config_hash: 16 hex digits identifying the configuration, see `promptshift.engine.config`.
+        config_hash: 16 hex digits identifying the configuration, see `promptshift.runs.config`.
         git_hash: commit of the checkout, "-dirty" appended when files differ from it; None outside git.
         versions: library name to version, None where not installed.
         seconds: wall time of the run, at least 0.

@@ -13,10 +13,20 @@ from tabulate import tabulate
 from dassl.utils import atomic_path
 from promptshift.results.statistics import mean, population_std
 
-_LATEX = str.maketrans({
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-})  # fmt: skip
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +82,19 @@ class Table:
 
     def csv(self) -> str:
         """Returns header and rows at full precision; a column with spreads is followed by its `std` column."""
-        spread = [any(isinstance(row[i], Measured) and row[i].std is not None for row in self.rows)
-                  for i in range(len(self.header))]  # fmt: skip
+        spread = [
+            any(isinstance(row[i], Measured) and row[i].std is not None for row in self.rows)
+            for i in range(len(self.header))
+        ]
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow([name for i, title in enumerate(self.header)
-                         for name in ([title, f"{title} std"] if spread[i] else [title])])  # fmt: skip
+        writer.writerow(
+            [
+                name
+                for i, title in enumerate(self.header)
+                for name in ([title, f"{title} std"] if spread[i] else [title])
+            ]
+        )
         for row in self.rows:
             writer.writerow([field for i, cell in enumerate(row) for field in _csv_fields(cell, spread[i])])
         return buffer.getvalue()

@@ -1,6 +1,5 @@
 #!/bin/sh
 # CoOp, confusion matrix over the held-out domains:  ablation_confusion.sh DATASET [BACKBONE] [KEY VALUE ...]
-# From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS, CFG; see python -m promptshift.figures --help.
+# From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS, CFG; see promptshift study --help.
 set -eu
-export MODULE=promptshift.figures
-exec sh "$(dirname -- "$0")/../protocol.sh" confusion "$@"
+exec sh "$(dirname -- "$0")/../promptshift.sh" study confusion "$@"

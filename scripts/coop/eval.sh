@@ -4,4 +4,4 @@
 # From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS. SOURCE (imagenet): trained on.
 set -eu
 dataset=${1:?DATASET and CFG} config=${2:?CFG}; shift 2
-exec sh "$(dirname -- "$0")/../protocol.sh" xd CoOp "${SOURCE:-imagenet}" "$@" --targets "$dataset" --config "$config"
+exec sh "$(dirname -- "$0")/../promptshift.sh" run xd CoOp "${SOURCE:-imagenet}" "$@" --targets "$dataset" --config "$config"

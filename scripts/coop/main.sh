@@ -4,4 +4,4 @@
 #        Base to new, where DATASET has no domains: the same words; several DATASETs (a,b,c or all) with their mean.
 # From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS, CFG.
 set -eu
-exec sh "$(dirname -- "$0")/../protocol.sh" coop_main "$@"
+exec sh "$(dirname -- "$0")/../promptshift.sh" run coop_main "$@"

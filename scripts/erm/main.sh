@@ -1,5 +1,5 @@
 #!/bin/sh
 # ERM (fine-tuning of an ImageNet backbone), leave one domain out:  main.sh DATASET [BACKBONE] [KEY VALUE ...]
-# From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS, CFG; see python -m promptshift.protocols --help.
+# From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS, CFG; see promptshift run --help.
 set -eu
-exec sh "$(dirname -- "$0")/../protocol.sh" multi_source ERM "$@"
+exec sh "$(dirname -- "$0")/../promptshift.sh" run multi_source ERM "$@"

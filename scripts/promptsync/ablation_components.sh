@@ -1,6 +1,5 @@
 #!/bin/sh
 # PromptSync, component ablation with paired differences:  ablation_components.sh DATASET [BACKBONE] [KEY VALUE ...]
-# From the environment: DATA, OUTPUT, SEEDS (the first), GPUS, JOBS, CFG, IMAGES (200); see promptshift.figures --help.
+# From the environment: DATA, OUTPUT, SEEDS (the first), GPUS, JOBS, CFG, IMAGES (200); see promptshift study --help.
 set -eu
-export MODULE=promptshift.figures
-exec sh "$(dirname -- "$0")/../protocol.sh" components "$@"
+exec sh "$(dirname -- "$0")/../promptshift.sh" study components "$@"

@@ -3,4 +3,4 @@
 #        main.sh DATASET [BACKBONE] [KEY VALUE ...]
 # From the environment: DATA, OUTPUT, GPUS, JOBS, CFG. Nothing is drawn at random, so one seed is enough.
 set -eu
-SEEDS=${SEEDS:-1} exec sh "$(dirname -- "$0")/../protocol.sh" main ZeroshotCLIP "$@"
+SEEDS=${SEEDS:-1} exec sh "$(dirname -- "$0")/../promptshift.sh" run main ZeroshotCLIP "$@"

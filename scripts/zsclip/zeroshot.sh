@@ -4,4 +4,4 @@
 set -eu
 [ $# -ge 2 ] || { echo "error: zeroshot.sh takes DATASET and CFG, got $# arguments" >&2; exit 2; }
 dataset=$1 config=$2; shift 2
-exec sh "$(dirname -- "$0")/../protocol.sh" zero_shot ZeroshotCLIP "$dataset" "$@" --config "CoOp/$config"
+exec sh "$(dirname -- "$0")/../promptshift.sh" run zero_shot ZeroshotCLIP "$dataset" "$@" --config "CoOp/$config"

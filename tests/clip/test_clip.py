@@ -1,16 +1,17 @@
 """The `clip` drop-in: OpenAI's names and conventions, zeroshot.json's numbers, nothing lost of a float32 file."""
+
 import functools
 import hashlib
 import http.server
 import threading
 
-import goldens_recipe as recipe
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import clip as package
+import helpers.goldens_recipe as recipe
 from clip import clip
 from clip.model import convert_weights
 from clip.simple_tokenizer import SimpleTokenizer
@@ -30,7 +31,7 @@ def golden_clip(kind="vit", design=None):
 def test_zero_shot_numbers_of_the_released_code(kind, design):
     golden, model = recipe.golden("zeroshot")["cases"][kind], golden_clip(kind, design)
     ids, images = clip.tokenize(golden["prompts"]), recipe.images(golden["image_tag"], res=golden["res"])
-    assert [row[:eot + 1].tolist() for row, eot in zip(ids, golden["eot_index"])] == golden["token_ids"]
+    assert [row[: eot + 1].tolist() for row, eot in zip(ids, golden["eot_index"])] == golden["token_ids"]
     with torch.no_grad():
         np.testing.assert_allclose(model.encode_image(images), golden["image_features_unnormalised"], atol=1e-4)
         np.testing.assert_allclose(model.encode_text(ids), golden["text_features_unnormalised"], atol=1e-4)
@@ -130,11 +131,15 @@ def test_deep_prompts_are_replaced_block_by_block_in_both_conventions():
     design = dict(trainer="IVLP", vision_depth=3, language_depth=3, vision_ctx=2, language_ctx=2)
     owning, handed = golden_clip(design=design), golden_clip(design=dict(NO_PROMPTS, trainer="MaPLe", maple_length=2))
     learnt = [name for name, _ in owning.named_parameters() if "VPT" in name]
-    assert learnt == ["visual.VPT", *(f"{tower}transformer.resblocks.{i}.VPT_shallow"
-                                      for tower in ("visual.", "") for i in (1, 2))]
+    assert learnt == [
+        "visual.VPT",
+        *(f"{tower}transformer.resblocks.{i}.VPT_shallow" for tower in ("visual.", "") for i in (1, 2)),
+    ]
     images, x = recipe.images(), torch.randn(77, 3, 128)
-    vision, text = ([block.VPT_shallow for block in tower.resblocks[1:3]]
-                    for tower in (owning.visual.transformer, owning.transformer))
+    vision, text = (
+        [block.VPT_shallow for block in tower.resblocks[1:3]]
+        for tower in (owning.visual.transformer, owning.transformer)
+    )
     with torch.no_grad():
         torch.testing.assert_close(owning.visual(images), handed.visual(images, owning.visual.VPT, vision))
         out, prompts, used = handed.transformer([x, text, 0])

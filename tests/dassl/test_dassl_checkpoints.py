@@ -1,4 +1,5 @@
 """Reading checkpoints and pickles of other people."""
+
 import os
 import pickle
 from collections import OrderedDict
@@ -38,8 +39,13 @@ def upstream_payload(model):
     optimizer.step()
     successor = CosineAnnealingLR(optimizer, 10)
     scheduler = {"successor": successor, "warmup_epoch": 1, "last_epoch": 4, "_last_lr": [0.1]}
-    return {"state_dict": model.state_dict(), "epoch": 4, "optimizer": optimizer.state_dict(), "scheduler": scheduler,
-            "val_result": np.float64(81.25)}
+    return {
+        "state_dict": model.state_dict(),
+        "epoch": 4,
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler,
+        "val_result": np.float64(81.25),
+    }
 
 
 @pytest.mark.parametrize("new_format", [True, False])
@@ -87,11 +93,14 @@ def test_a_malicious_pickle_runs_nothing(tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
-@pytest.mark.parametrize("code", [
-    b"ctorch._utils\n_rebuild_tensor\n(d(S'__call__'\ncos\nsystem\ndtb.",  # change a permitted function
-    b"c_codecs\nencode\n(Vabc\nVrot13\ntR.",  # another encoding than bytes need
-    b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(VO\ntRVx\ntR.",  # an object as a "number"
-])
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"ctorch._utils\n_rebuild_tensor\n(d(S'__call__'\ncos\nsystem\ndtb.",  # change a permitted function
+        b"c_codecs\nencode\n(Vabc\nVrot13\ntR.",  # another encoding than bytes need
+        b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(VO\ntRVx\ntR.",  # an object as a "number"
+    ],
+)
 def test_permitted_names_are_not_bent_to_other_ends(tmp_path, code):
     (tmp_path / "bad.pkl").write_bytes(code)
     with pytest.raises(UserError, match="cannot read .*bad.pkl as a pickle of plain data"):
@@ -116,10 +125,15 @@ def test_upstreams_few_shot_cache_is_read_when_its_class_is_allowed(tmp_path):
     assert type(load_pickle(tmp_path / "shot.pkl")["train"][0]) is Dropped
 
 
-@pytest.mark.parametrize("content, words", [
-    (None, "no checkpoint at"), (b"", r"is empty \(0 bytes\)"), (b"PK\x03\x04 and then nothing", "is cut off or"),
-    (b"just text", "is cut off or was not written by torch.save"),
-])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, "no checkpoint at"),
+        (b"", r"is empty \(0 bytes\)"),
+        (b"PK\x03\x04 and then nothing", "is cut off or"),
+        (b"just text", "is cut off or was not written by torch.save"),
+    ],
+)
 def test_a_damaged_or_foreign_file_is_named(tmp_path, content, words):
     path = tmp_path / "model.pth.tar-1"
     if content is not None:

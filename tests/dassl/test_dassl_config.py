@@ -1,4 +1,5 @@
 """Configuration: defaults, and merging with errors of one line."""
+
 import pytest
 from yacs.config import CfgNode as CN
 
@@ -29,8 +30,10 @@ def test_clean_cfg_keeps_only_the_trainers_own_block():
 
 
 def test_values_take_the_type_of_the_default(tmp_path):
-    cfg = merge_text(tmp_path, "OPTIM:\n  LR: 1\n  WEIGHT_DECAY: 1e-3\nINPUT:\n  SIZE: [48, 48]\n"
-                               "  RRCROP_SCALE: (0.5, 1.0)\nDATALOADER:\n")
+    cfg = merge_text(
+        tmp_path,
+        "OPTIM:\n  LR: 1\n  WEIGHT_DECAY: 1e-3\nINPUT:\n  SIZE: [48, 48]\n  RRCROP_SCALE: (0.5, 1.0)\nDATALOADER:\n",
+    )
     assert cfg.OPTIM.LR == 1.0 and isinstance(cfg.OPTIM.LR, float)
     assert cfg.OPTIM.WEIGHT_DECAY == 1e-3
     assert cfg.INPUT.SIZE == (48, 48) and cfg.INPUT.RRCROP_SCALE == (0.5, 1.0)
@@ -39,14 +42,17 @@ def test_values_take_the_type_of_the_default(tmp_path):
     assert cfg.SEED == 0 and cfg.USE_CUDA is False
 
 
-@pytest.mark.parametrize("text, words", [
-    ("OPTIM:\n  LRR: 0.1\n", ["OPTIM.LRR", "0.1", "did you mean 'OPTIM.LR'?", "run.yaml"]),
-    ("OPTIM:\n  MAX_EPOCH: many\n", ["OPTIM.MAX_EPOCH", "many", "int", "run.yaml"]),
-    ("SEED: true\n", ["SEED", "int", "True"]),
-    ("OPTIM: 3\n", ["OPTIM", "group", "MAX_EPOCH"]),
-    ("OPTIM: [1\n", ["run.yaml", "not valid YAML"]),
-    ("- a\n- b\n", ["run.yaml", "list"]),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("OPTIM:\n  LRR: 0.1\n", ["OPTIM.LRR", "0.1", "did you mean 'OPTIM.LR'?", "run.yaml"]),
+        ("OPTIM:\n  MAX_EPOCH: many\n", ["OPTIM.MAX_EPOCH", "many", "int", "run.yaml"]),
+        ("SEED: true\n", ["SEED", "int", "True"]),
+        ("OPTIM: 3\n", ["OPTIM", "group", "MAX_EPOCH"]),
+        ("OPTIM: [1\n", ["run.yaml", "not valid YAML"]),
+        ("- a\n- b\n", ["run.yaml", "list"]),
+    ],
+)
 def test_a_bad_file_is_one_line_that_names_key_value_and_file(tmp_path, text, words):
     with pytest.raises(UserError) as error:
         merge_text(tmp_path, text)

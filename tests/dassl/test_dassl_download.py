@@ -1,4 +1,5 @@
 """Downloads from a server on this machine, and archives that want to leave their folder."""
+
 import hashlib
 import io
 import tarfile
@@ -56,11 +57,14 @@ def server(monkeypatch):
         thread.join()
 
 
-@pytest.mark.parametrize("ranges, cut, asked", [
-    (True, [], [None]),
-    (True, [1000, 500], [None, "bytes=1000-", "bytes=1500-"]),
-    (False, [1000], [None, "bytes=1000-"]),
-])
+@pytest.mark.parametrize(
+    "ranges, cut, asked",
+    [
+        (True, [], [None]),
+        (True, [1000, 500], [None, "bytes=1000-", "bytes=1500-"]),
+        (False, [1000], [None, "bytes=1000-"]),
+    ],
+)
 def test_a_download_goes_on_where_it_was_cut(server, tmp_path, ranges, cut, asked):
     server.ranges, server.cut = ranges, cut
     dst = tmp_path / "new" / "data.zip"
@@ -87,10 +91,13 @@ def test_a_complete_part_is_recognised(server, tmp_path):
     assert (tmp_path / "data.zip").read_bytes() == CONTENT and len(server.asked) == 1
 
 
-@pytest.mark.parametrize("expected, words", [
-    (dict(size=99), f"has {len(CONTENT)} bytes instead of 99"),
-    (dict(sha256="0" * 64), f"SHA-256 {SHA} instead of 000"),
-])
+@pytest.mark.parametrize(
+    "expected, words",
+    [
+        (dict(size=99), f"has {len(CONTENT)} bytes instead of 99"),
+        (dict(sha256="0" * 64), f"SHA-256 {SHA} instead of 000"),
+    ],
+)
 def test_a_wrong_file_is_refused_and_not_kept(server, tmp_path, expected, words):
     with pytest.raises(UserError, match=words):
         fetch(server.url, tmp_path / "data.zip", **expected)
@@ -115,8 +122,14 @@ def test_an_unreachable_address_is_one_line(monkeypatch, tmp_path, url):
     assert url in str(error.value) and str(tmp_path / "x.zip") in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("source", ["1AbC-d_9", "https://drive.google.com/uc?id=1AbC-d_9",
-                                    "https://drive.google.com/file/d/1AbC-d_9/view?usp=sharing"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "1AbC-d_9",
+        "https://drive.google.com/uc?id=1AbC-d_9",
+        "https://drive.google.com/file/d/1AbC-d_9/view?usp=sharing",
+    ],
+)
 def test_google_drive_is_asked_by_id_and_resumes(monkeypatch, tmp_path, source):
     def fake(id, output, quiet, resume):
         assert (id, resume) == ("1AbC-d_9", True)
@@ -156,8 +169,10 @@ def make_tar(path, members):
 
 def test_zip_and_tar_are_unpacked_and_may_be_unpacked_again(tmp_path):
     make_zip(tmp_path / "a.zip", ["x/1.txt", "x/y/2.txt"])
-    make_tar(tmp_path / "a.tar.gz", [("x/1.txt", tarfile.REGTYPE, ""), ("x/y/2.txt", tarfile.REGTYPE, ""),
-                                     ("x/l", tarfile.SYMTYPE, "y/2.txt")])
+    make_tar(
+        tmp_path / "a.tar.gz",
+        [("x/1.txt", tarfile.REGTYPE, ""), ("x/y/2.txt", tarfile.REGTYPE, ""), ("x/l", tarfile.SYMTYPE, "y/2.txt")],
+    )
     for archive in ("a.zip", "a.tar.gz"):
         folder = tmp_path / f"from {archive}"
         (folder / "x").mkdir(parents=True)
@@ -186,12 +201,16 @@ def test_a_member_that_would_leave_is_named_and_nothing_is_written(tmp_path, nam
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("member, words", [
-    (("l", tarfile.SYMTYPE, "/etc"), "'l -> /etc' would leave"),
-    (("l", tarfile.SYMTYPE, ".."), "'l -> ..' would leave"),
-    (("l", tarfile.LNKTYPE, "../../x"), "would leave"), (("d", tarfile.CHRTYPE, ""), "'d' is a device or pipe"),
-    (("p", tarfile.FIFOTYPE, ""), "'p' is a device or pipe"),
-])
+@pytest.mark.parametrize(
+    "member, words",
+    [
+        (("l", tarfile.SYMTYPE, "/etc"), "'l -> /etc' would leave"),
+        (("l", tarfile.SYMTYPE, ".."), "'l -> ..' would leave"),
+        (("l", tarfile.LNKTYPE, "../../x"), "would leave"),
+        (("d", tarfile.CHRTYPE, ""), "'d' is a device or pipe"),
+        (("p", tarfile.FIFOTYPE, ""), "'p' is a device or pipe"),
+    ],
+)
 def test_links_and_devices_of_a_tar_are_refused(tmp_path, member, words):
     make_tar(tmp_path / "evil.tar", [("good.txt", tarfile.REGTYPE, ""), member])
     with pytest.raises(UserError, match=words):

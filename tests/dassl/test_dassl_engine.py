@@ -1,21 +1,23 @@
 """The training loop: log lines, hooks, selection, files, errors."""
+
 import re
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
-import toy_world
 from torch import nn
-from toy_world import build, toy_cfg
 
 from dassl.engine import TRAINER_REGISTRY, SimpleNet, TrainerX, build_trainer
 from dassl.utils import load_checkpoint
 from dassl.utils.errors import UserError
+from helpers import toy_world
+from helpers.toy_world import build, toy_cfg
 
 TRAIN_LINE = re.compile(
     r"epoch \[(\d+)/3\] batch \[(\d+)/4\] time \d+\.\d{3} \(\d+\.\d{3}\) data \d+\.\d{3} \(\d+\.\d{3}\) "
-    r"loss \d+\.\d{4} \(\d+\.\d{4}\) acc \d+\.\d{4} \(\d+\.\d{4}\) lr (\d\.\d{4}e-\d\d) eta \d+:\d\d:\d\d")
+    r"loss \d+\.\d{4} \(\d+\.\d{4}\) acc \d+\.\d{4} \(\d+\.\d{4}\) lr (\d\.\d{4}e-\d\d) eta \d+:\d\d:\d\d"
+)
 
 
 def test_log_lines_are_those_that_parsers_look_for(toy, capsys):
@@ -25,13 +27,21 @@ def test_log_lines_are_those_that_parsers_look_for(toy, capsys):
     shown = [TRAIN_LINE.fullmatch(line).groups() for line in lines if line.startswith("epoch [")]
     assert [(e, b) for e, b, _ in shown] == [(e, b) for e in "123" for b in "24"]
     assert [float(lr) for *_, lr in shown[::2]] == pytest.approx([1e-5, 5e-3, 3.75e-3], rel=1e-3)
-    ending = lines[lines.index(f"Checkpoint saved to {toy}/out/net/model.pth.tar-3"):]
+    ending = lines[lines.index(f"Checkpoint saved to {toy}/out/net/model.pth.tar-3") :]
     r = trainer.last_results
     assert ending[1:-1] == [
-        f"Checkpoint saved to {toy}/out/head/model.pth.tar-3", "Finish training", "Finished training",
-        "Deploy the last-epoch model", "Evaluate on the *test* set", "=> result", "* total: 24",
-        f"* correct: {r['correct']}", f"* accuracy: {r['accuracy']:.2f}%", f"* error: {r['error_rate']:.2f}%",
-        f"* macro_f1: {r['macro_f1']:.2f}%"]
+        f"Checkpoint saved to {toy}/out/head/model.pth.tar-3",
+        "Finish training",
+        "Finished training",
+        "Deploy the last-epoch model",
+        "Evaluate on the *test* set",
+        "=> result",
+        "* total: 24",
+        f"* correct: {r['correct']}",
+        f"* accuracy: {r['accuracy']:.2f}%",
+        f"* error: {r['error_rate']:.2f}%",
+        f"* macro_f1: {r['macro_f1']:.2f}%",
+    ]
     assert re.fullmatch(r"Elapsed: \d+:\d\d:\d\d", ending[-1])
 
 
@@ -61,7 +71,8 @@ def test_best_val_keeps_and_deploys_the_best_epoch(toy, capsys):
     accuracies = iter([40.0, 80.0, 60.0, 80.0])
     evaluate = trainer.evaluate_loader
     trainer.evaluate_loader = lambda loader: (
-        {"accuracy": next(accuracies)} if loader is trainer.val_loader else evaluate(loader))
+        {"accuracy": next(accuracies)} if loader is trainer.val_loader else evaluate(loader)
+    )
     trainer.train()
     best = load_checkpoint(toy / "out" / "net" / "model-best.pth.tar")
     assert (best["epoch"], best["val_result"], trainer.best_result) == (2, 80.0, 80.0)
@@ -113,9 +124,23 @@ def test_seed_0_is_a_seed_and_seeds_differ(toy):
 
 
 def test_the_schedule_steps_once_an_epoch_when_a_sampler_changes_its_length(toy):
-    cfg = toy_cfg(toy, "DATALOADER.TRAIN_X.SAMPLER", "RandomDomainSampler", "DATALOADER.TRAIN_X.N_DOMAIN", 1,
-                  "DATALOADER.TRAIN_X.BATCH_SIZE", 2, "OPTIM.MAX_EPOCH", 6, "OPTIM.LR_SCHEDULER", "multi_step",
-                  "OPTIM.STEPSIZE", (3,), "TEST.NO_TEST", True)
+    cfg = toy_cfg(
+        toy,
+        "DATALOADER.TRAIN_X.SAMPLER",
+        "RandomDomainSampler",
+        "DATALOADER.TRAIN_X.N_DOMAIN",
+        1,
+        "DATALOADER.TRAIN_X.BATCH_SIZE",
+        2,
+        "OPTIM.MAX_EPOCH",
+        6,
+        "OPTIM.LR_SCHEDULER",
+        "multi_step",
+        "OPTIM.STEPSIZE",
+        (3,),
+        "TEST.NO_TEST",
+        True,
+    )
     trainer = build(cfg)
     lengths, seen = set(), trainer.before_epoch
 
@@ -135,8 +160,18 @@ def test_hooks_run_in_upstreams_order(toy):
     class Watched(toy_world.Linear):
         pass
 
-    for hook in ("check_cfg", "build_data_loader", "build_model", "before_train", "before_epoch", "run_epoch",
-                 "after_epoch", "after_train", "test"):
+    for hook in (
+        "check_cfg",
+        "build_data_loader",
+        "build_model",
+        "before_train",
+        "before_epoch",
+        "run_epoch",
+        "after_epoch",
+        "after_train",
+        "test",
+    ):
+
         def watched(self, *args, hook=hook, **kwargs):
             calls.append(hook)
             return getattr(super(Watched, self), hook)(*args, **kwargs)
@@ -144,14 +179,23 @@ def test_hooks_run_in_upstreams_order(toy):
         setattr(Watched, hook, watched)
     Watched(toy_cfg(toy, "OPTIM.MAX_EPOCH", 2)).train()
     epoch = ["before_epoch", "run_epoch", "after_epoch"]
-    assert calls == ["check_cfg", "build_data_loader", "build_model", "before_train", *epoch, *epoch, "after_train",
-                     "test"]
+    assert calls == [
+        "check_cfg",
+        "build_data_loader",
+        "build_model",
+        "before_train",
+        *epoch,
+        *epoch,
+        "after_train",
+        "test",
+    ]
 
 
 @pytest.mark.parametrize("count, expected", [("train_x", 4), ("train_u", 2), ("smaller_one", 2)])
 def test_trainer_xu_pairs_batches(toy, count, expected):
-    trainer = build(toy_cfg(toy, "TRAINER.NAME", "LinearXU", "TRAIN.COUNT_ITER", count, "OPTIM.MAX_EPOCH", 1,
-                            "TEST.NO_TEST", True))
+    trainer = build(
+        toy_cfg(toy, "TRAINER.NAME", "LinearXU", "TRAIN.COUNT_ITER", count, "OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True)
+    )
     trainer.train()
     assert trainer.pairs == [(4, 4, 4)] * expected
 
@@ -180,17 +224,24 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(toy):
             trainer.model_backward_and_update(torch.tensor(float("nan"), requires_grad=True))
 
 
-@pytest.mark.parametrize("opts, words", [
-    (("TEST.FINAL_MODEL", "best_val", "DATASET.NAME", "ToyWithoutVal"),
-     "TEST.FINAL_MODEL best_val needs validation images, and DATASET ToyWithoutVal has none"),
-    (("TEST.SPLIT", "val", "DATASET.NAME", "ToyWithoutVal", "OPTIM.MAX_EPOCH", 1),
-     "TEST.SPLIT val: DATASET ToyWithoutVal has no val images"),
-    (("TEST.SPLIT", "dev", "OPTIM.MAX_EPOCH", 1), "TEST.SPLIT 'dev' is unknown"),
-    (("TEST.FINAL_MODEL", "best"), "TEST.FINAL_MODEL 'best' is unknown .allowed: last_step, best_val"),
-    (("TEST.EVALUATOR", "Classificaton"), "unknown EVALUATOR 'Classificaton'; did you mean 'Classification'"),
-    (("TRAINER.NAME", "Liner"), "unknown TRAINER 'Liner'; did you mean 'Linear'"),
-    (("TRAINER.NAME", ""), "TRAINER.NAME is empty"),
-])
+@pytest.mark.parametrize(
+    "opts, words",
+    [
+        (
+            ("TEST.FINAL_MODEL", "best_val", "DATASET.NAME", "ToyWithoutVal"),
+            "TEST.FINAL_MODEL best_val needs validation images, and DATASET ToyWithoutVal has none",
+        ),
+        (
+            ("TEST.SPLIT", "val", "DATASET.NAME", "ToyWithoutVal", "OPTIM.MAX_EPOCH", 1),
+            "TEST.SPLIT val: DATASET ToyWithoutVal has no val images",
+        ),
+        (("TEST.SPLIT", "dev", "OPTIM.MAX_EPOCH", 1), "TEST.SPLIT 'dev' is unknown"),
+        (("TEST.FINAL_MODEL", "best"), "TEST.FINAL_MODEL 'best' is unknown .allowed: last_step, best_val"),
+        (("TEST.EVALUATOR", "Classificaton"), "unknown EVALUATOR 'Classificaton'; did you mean 'Classification'"),
+        (("TRAINER.NAME", "Liner"), "unknown TRAINER 'Liner'; did you mean 'Linear'"),
+        (("TRAINER.NAME", ""), "TRAINER.NAME is empty"),
+    ],
+)
 def test_bad_settings_are_named_on_one_line(toy, opts, words):
     with pytest.raises(UserError, match=words):
         build(toy_cfg(toy, *opts)).train()
@@ -216,8 +267,18 @@ def test_a_simple_trainer_builds_a_network_by_configuration(toy):
     class Plain(TrainerX):
         pass
 
-    opts = ("MODEL.BACKBONE.NAME", "resnet18", "MODEL.BACKBONE.PRETRAINED", False, "MODEL.HEAD.NAME", "mlp",
-            "MODEL.HEAD.HIDDEN_LAYERS", (7,), "INPUT.SIZE", (32, 32))
+    opts = (
+        "MODEL.BACKBONE.NAME",
+        "resnet18",
+        "MODEL.BACKBONE.PRETRAINED",
+        False,
+        "MODEL.HEAD.NAME",
+        "mlp",
+        "MODEL.HEAD.HIDDEN_LAYERS",
+        (7,),
+        "INPUT.SIZE",
+        (32, 32),
+    )
     trainer = Plain(toy_cfg(toy, *opts))
     assert isinstance(trainer.model, SimpleNet) and trainer.model.fdim == 7
     scores, feature = trainer.model.eval()(torch.zeros(2, 3, 32, 32), return_feature=True)

@@ -1,4 +1,5 @@
 """Metrics and the evaluator, against scikit-learn where it knows the answer."""
+
 import numpy as np
 import pytest
 import torch
@@ -27,9 +28,11 @@ def test_results_are_at_full_precision_and_shown_with_two_decimals(tmp_path, cap
     f1 = 100 * f1_score(LABELS, PREDICTED, average="macro", labels=np.unique(LABELS))
     assert list(results)[0] == "accuracy"
     assert results == pytest.approx(
-        {"accuracy": 600 / 9, "error_rate": 300 / 9, "macro_f1": f1, "correct": 6, "total": 9}, rel=1e-12)
+        {"accuracy": 600 / 9, "error_rate": 300 / 9, "macro_f1": f1, "correct": 6, "total": 9}, rel=1e-12
+    )
     assert capsys.readouterr().out == (
-        f"=> result\n* total: 9\n* correct: 6\n* accuracy: 66.67%\n* error: 33.33%\n* macro_f1: {f1:.2f}%\n")
+        f"=> result\n* total: 9\n* correct: 6\n* accuracy: 66.67%\n* error: 33.33%\n* macro_f1: {f1:.2f}%\n"
+    )
 
 
 def test_per_class_results_and_confusion_matrix_on_request(tmp_path, capsys):

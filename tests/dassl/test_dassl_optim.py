@@ -1,4 +1,5 @@
 """Optimizers and schedules, against the reference numbers."""
+
 import json
 from pathlib import Path
 
@@ -92,18 +93,30 @@ def test_warmup_classes_wrap_another_schedule(cls, first):
     assert used == [*first, 1.0, 0.5]
 
 
-@pytest.mark.parametrize("values, words", [
-    (dict(LR_SCHEDULER="cosin"), "LR_SCHEDULER 'cosin'.*did you mean 'cosine'"),
-    (dict(WARMUP_EPOCH=1, WARMUP_TYPE="cubic"), "WARMUP_TYPE 'cubic'.*constant, linear"),
-    (dict(MAX_EPOCH=0), "MAX_EPOCH must be at least 1, not 0"),
-])
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        (dict(LR_SCHEDULER="cosin"), "LR_SCHEDULER 'cosin'.*did you mean 'cosine'"),
+        (dict(WARMUP_EPOCH=1, WARMUP_TYPE="cubic"), "WARMUP_TYPE 'cubic'.*constant, linear"),
+        (dict(MAX_EPOCH=0), "MAX_EPOCH must be at least 1, not 0"),
+    ],
+)
 def test_a_bad_schedule_is_named(values, words):
     with pytest.raises(UserError, match=words):
         build_lr_scheduler(sgd(), optim_cfg(**values))
 
 
-@pytest.mark.parametrize("name, cls", [("adam", "Adam"), ("amsgrad", "Adam"), ("sgd", "SGD"), ("rmsprop", "RMSprop"),
-                                       ("radam", "RAdam"), ("adamw", "AdamW")])
+@pytest.mark.parametrize(
+    "name, cls",
+    [
+        ("adam", "Adam"),
+        ("amsgrad", "Adam"),
+        ("sgd", "SGD"),
+        ("rmsprop", "RMSprop"),
+        ("radam", "RAdam"),
+        ("adamw", "AdamW"),
+    ],
+)
 def test_every_optimizer_trains(name, cls):
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
@@ -138,9 +151,15 @@ def test_unknown_and_empty_optimizers_are_errors():
         build_optimizer(nn.ReLU(), optim_cfg())
 
 
-@pytest.mark.parametrize("values, words", [
-    (dict(LR=-0.1), "OPTIM.LR: -0.1 .*allowed: 0 to 3.4e"), (dict(LR=1e39), "OPTIM.LR: 1e\\+39"),
-    (dict(LR=float("nan")), "OPTIM.LR: nan"), (dict(MOMENTUM=-1.0), "'sgd': Invalid momentum value: -1.0")])
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        (dict(LR=-0.1), "OPTIM.LR: -0.1 .*allowed: 0 to 3.4e"),
+        (dict(LR=1e39), "OPTIM.LR: 1e\\+39"),
+        (dict(LR=float("nan")), "OPTIM.LR: nan"),
+        (dict(MOMENTUM=-1.0), "'sgd': Invalid momentum value: -1.0"),
+    ],
+)
 def test_values_that_no_optimizer_takes_are_named(values, words):
     with pytest.raises(UserError, match=words):
         build_optimizer(nn.Linear(1, 1), optim_cfg(NAME="sgd", **values))

@@ -2,13 +2,13 @@
 
 Everything here uses only names, module paths and hooks of upstream Dassl.
 """
+
 import importlib
 import os.path as osp
 
 import pytest
 import torch
 import torch.nn as nn
-import toy_world
 from torch.nn import functional as F
 
 from dassl.config import get_cfg_default
@@ -16,6 +16,7 @@ from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint, load_pretrained_weights, set_random_seed
+from helpers import toy_world
 
 
 class PromptLearner(nn.Module):
@@ -108,8 +109,9 @@ def outside_cfg(toy, *opts):
     base = toy_world.toy_cfg(toy)
     for key in ("INPUT", "DATASET", "DATALOADER", "OPTIM"):
         cfg[key] = base[key]
-    cfg.merge_from_list(["OUTPUT_DIR", base.OUTPUT_DIR, "TRAINER.NAME", "Outside", "USE_CUDA", False,
-                         "OPTIM.LR", 0.5, *opts])
+    cfg.merge_from_list(
+        ["OUTPUT_DIR", base.OUTPUT_DIR, "TRAINER.NAME", "Outside", "USE_CUDA", False, "OPTIM.LR", 0.5, *opts]
+    )
     cfg.freeze()
     return cfg
 
@@ -132,29 +134,35 @@ def test_it_trains_tests_and_loads(toy, capsys):
     assert other.test() == trainer.test()
 
 
-@pytest.mark.parametrize("module, names", [
-    ("dassl.config", "get_cfg_default clean_cfg"),
-    ("dassl.data", "DataManager DatasetWrapper"),
-    ("dassl.data.data_manager", "DatasetWrapper build_data_loader"),
-    ("dassl.data.datasets", "DATASET_REGISTRY DatasetBase Datum build_dataset"),
-    ("dassl.data.datasets.base_dataset", "DatasetBase Datum"),
-    ("dassl.data.samplers", "build_sampler RandomDomainSampler SeqDomainSampler RandomClassSampler RandomSampler"),
-    ("dassl.data.transforms", "build_transform INTERPOLATION_MODES"),
-    ("dassl.data.transforms.transforms", "build_transform INTERPOLATION_MODES AVAI_CHOICES"),
-    ("dassl.engine", "TRAINER_REGISTRY TrainerX TrainerXU TrainerBase SimpleTrainer SimpleNet build_trainer"),
-    ("dassl.engine.trainer", "SimpleNet TrainerX TrainerXU"),
-    ("dassl.evaluation", "EVALUATOR_REGISTRY EvaluatorBase Classification build_evaluator"),
-    ("dassl.evaluation.evaluator", "EvaluatorBase Classification"),
-    ("dassl.metrics", "compute_accuracy compute_distance_matrix"),
-    ("dassl.modeling", "BACKBONE_REGISTRY HEAD_REGISTRY build_backbone build_head"),
-    ("dassl.optim", "build_optimizer build_lr_scheduler"),
-    ("dassl.optim.lr_scheduler", "ConstantWarmupScheduler LinearWarmupScheduler"),
-    ("dassl.utils", "AverageMeter Logger MetricMeter Registry check_availability check_isfile collect_env_info "
-                    "count_num_param get_most_similar_str_to_a_from_b init_network_weights listdir_nohidden "
-                    "load_checkpoint load_pretrained_weights mkdir_if_missing open_all_layers open_specified_layers "
-                    "read_image read_json resume_from_checkpoint save_checkpoint set_random_seed setup_logger "
-                    "tolist_if_not write_json"),
-])
+@pytest.mark.parametrize(
+    "module, names",
+    [
+        ("dassl.config", "get_cfg_default clean_cfg"),
+        ("dassl.data", "DataManager DatasetWrapper"),
+        ("dassl.data.data_manager", "DatasetWrapper build_data_loader"),
+        ("dassl.data.datasets", "DATASET_REGISTRY DatasetBase Datum build_dataset"),
+        ("dassl.data.datasets.base_dataset", "DatasetBase Datum"),
+        ("dassl.data.samplers", "build_sampler RandomDomainSampler SeqDomainSampler RandomClassSampler RandomSampler"),
+        ("dassl.data.transforms", "build_transform INTERPOLATION_MODES"),
+        ("dassl.data.transforms.transforms", "build_transform INTERPOLATION_MODES AVAI_CHOICES"),
+        ("dassl.engine", "TRAINER_REGISTRY TrainerX TrainerXU TrainerBase SimpleTrainer SimpleNet build_trainer"),
+        ("dassl.engine.trainer", "SimpleNet TrainerX TrainerXU"),
+        ("dassl.evaluation", "EVALUATOR_REGISTRY EvaluatorBase Classification build_evaluator"),
+        ("dassl.evaluation.evaluator", "EvaluatorBase Classification"),
+        ("dassl.metrics", "compute_accuracy compute_distance_matrix"),
+        ("dassl.modeling", "BACKBONE_REGISTRY HEAD_REGISTRY build_backbone build_head"),
+        ("dassl.optim", "build_optimizer build_lr_scheduler"),
+        ("dassl.optim.lr_scheduler", "ConstantWarmupScheduler LinearWarmupScheduler"),
+        (
+            "dassl.utils",
+            "AverageMeter Logger MetricMeter Registry check_availability check_isfile collect_env_info "
+            "count_num_param get_most_similar_str_to_a_from_b init_network_weights listdir_nohidden "
+            "load_checkpoint load_pretrained_weights mkdir_if_missing open_all_layers open_specified_layers "
+            "read_image read_json resume_from_checkpoint save_checkpoint set_random_seed setup_logger "
+            "tolist_if_not write_json",
+        ),
+    ],
+)
 def test_upstreams_names_are_where_upstream_has_them(module, names):
     missing = [name for name in names.split() if not hasattr(importlib.import_module(module), name)]
     assert not missing

@@ -1,4 +1,5 @@
 """Stopping and going on: bit for bit, after any kind of end, from either layout."""
+
 import shutil
 import subprocess
 import sys
@@ -7,10 +8,10 @@ import time
 import numpy as np
 import pytest
 import torch
-import toy_world
-from toy_world import build, toy_cfg, weights
 
 from dassl.utils.errors import UserError
+from helpers import toy_world
+from helpers.toy_world import build, toy_cfg, weights
 
 OPTS = ("TEST.FINAL_MODEL", "best_val")
 
@@ -58,10 +59,12 @@ def assert_same(one, two):
 @pytest.fixture
 def straight(toy):
     """Trains in one go and leaves no trace."""
+
     def run(*opts):
         trainer = train(toy_cfg(toy, *(opts or OPTS)))
         shutil.rmtree(toy / "out")
         return trainer
+
     return run
 
 
@@ -92,7 +95,10 @@ def test_the_numbered_layout_alone_is_enough(toy, straight):
     train(cfg, die_in=(4, 1))
     (toy / "out" / "last.pth.tar").unlink()
     assert sorted(p.name for p in (toy / "out" / "net").iterdir()) == [
-        "checkpoint", "model-best.pth.tar", "model.pth.tar-3"]
+        "checkpoint",
+        "model-best.pth.tar",
+        "model.pth.tar-3",
+    ]
     resumed = train(cfg)
     assert resumed.start_epoch == 3
     assert_same(whole, resumed)
@@ -196,13 +202,21 @@ def test_models_of_different_epochs_are_refused_by_name(toy):
         train(cfg)
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (lambda path: path.write_bytes(b""), r"last.pth.tar is empty \(0 bytes\)"),
-    (lambda path: path.write_bytes(path.read_bytes()[:-100]), "last.pth.tar is cut off or was not written by torch"),
-    (lambda path: torch.save({"state_dict": {}}, path), "last.pth.tar is no training state.*'epoch'"),
-    (lambda path: torch.save({"epoch": 1, "models": {"prompt": {}}, "trainer_state": {}}, path),
-     "holds the models prompt, but this trainer has net, head"),
-])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda path: path.write_bytes(b""), r"last.pth.tar is empty \(0 bytes\)"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-100]),
+            "last.pth.tar is cut off or was not written by torch",
+        ),
+        (lambda path: torch.save({"state_dict": {}}, path), "last.pth.tar is no training state.*'epoch'"),
+        (
+            lambda path: torch.save({"epoch": 1, "models": {"prompt": {}}, "trainer_state": {}}, path),
+            "holds the models prompt, but this trainer has net, head",
+        ),
+    ],
+)
 def test_a_damaged_or_foreign_state_is_named(toy, spoil, words):
     cfg = toy_cfg(toy, "OPTIM.MAX_EPOCH", 1)
     train(cfg)
@@ -230,8 +244,16 @@ def test_an_upstream_folder_goes_on_from_the_file_that_its_pointer_names(toy, ca
         successor = torch.optim.lr_scheduler.CosineAnnealingLR(optim, 6)
         scheduler = {"successor": successor, "warmup_epoch": 1, "last_epoch": 2}
         (toy / "out" / name).mkdir(parents=True)
-        torch.save({"state_dict": trainer._models[name].state_dict(), "epoch": 2, "optimizer": optim.state_dict(),
-                    "scheduler": scheduler, "val_result": np.float64(50)}, toy / "out" / name / "model-best.pth.tar")
+        torch.save(
+            {
+                "state_dict": trainer._models[name].state_dict(),
+                "epoch": 2,
+                "optimizer": optim.state_dict(),
+                "scheduler": scheduler,
+                "val_result": np.float64(50),
+            },
+            toy / "out" / name / "model-best.pth.tar",
+        )
         (toy / "out" / name / "checkpoint").write_text("model-best.pth.tar\n")
     resumed = train(cfg)
     assert resumed.start_epoch == 2
@@ -254,8 +276,17 @@ def test_what_a_trainer_keeps_besides_its_models_comes_back(toy):
             self.average = state["average"]
 
     def run(folder, epochs):
-        cfg = toy_cfg(toy, "OUTPUT_DIR", str(toy / folder), "OPTIM.MAX_EPOCH", epochs, "OPTIM.LR_SCHEDULER",
-                      "multi_step", "OPTIM.STEPSIZE", (3,))
+        cfg = toy_cfg(
+            toy,
+            "OUTPUT_DIR",
+            str(toy / folder),
+            "OPTIM.MAX_EPOCH",
+            epochs,
+            "OPTIM.LR_SCHEDULER",
+            "multi_step",
+            "OPTIM.STEPSIZE",
+            (3,),
+        )
         torch.manual_seed(0)
         trainer = Averaging(cfg)
         trainer.train()

@@ -1,4 +1,5 @@
 """Few-shot sets and sampler orders against the reference, and the loaders built on them."""
+
 import json
 import random
 import re
@@ -8,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import toy_world
 
 from dassl.data import DataManager, DatasetWrapper, build_data_loader
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.data.samplers import SeededIndex, build_sampler
 from dassl.utils import read_image, set_random_seed
 from dassl.utils.errors import UserError
+from helpers import toy_world
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "sampling.json").read_text())
 
@@ -57,14 +58,17 @@ def test_sampler_orders_equal_the_reference(case):
     assert list(sampler) == golden["order"]
 
 
-@pytest.mark.parametrize("name, sizes, words", [
-    ("RandomSample", {}, "'RandomSample'.*did you mean 'RandomSampler'"),
-    ("RandomDomainSampler", dict(batch_size=5), "5 cannot be divided among 3"),
-    ("RandomDomainSampler", dict(batch_size=8, n_domain=4), "N_DOMAIN is 4.*3 domains"),
-    ("SeqDomainSampler", dict(batch_size=60), "domain 0 has fewer images than its 20 places"),
-    ("RandomClassSampler", dict(batch_size=10, n_ins=2), "needs 5 classes, but the data has 4"),
-    ("RandomClassSampler", dict(batch_size=2, n_ins=4), "BATCH_SIZE 2 is below N_INS 4"),
-])
+@pytest.mark.parametrize(
+    "name, sizes, words",
+    [
+        ("RandomSample", {}, "'RandomSample'.*did you mean 'RandomSampler'"),
+        ("RandomDomainSampler", dict(batch_size=5), "5 cannot be divided among 3"),
+        ("RandomDomainSampler", dict(batch_size=8, n_domain=4), "N_DOMAIN is 4.*3 domains"),
+        ("SeqDomainSampler", dict(batch_size=60), "domain 0 has fewer images than its 20 places"),
+        ("RandomClassSampler", dict(batch_size=10, n_ins=2), "needs 5 classes, but the data has 4"),
+        ("RandomClassSampler", dict(batch_size=2, n_ins=4), "BATCH_SIZE 2 is below N_INS 4"),
+    ],
+)
 def test_sampler_settings_that_do_not_fit_are_named(name, sizes, words):
     source = [Datum(f"{c}/{i}", c, i % 3, str(c)) for c in range(4) for i in range(12)]
     with pytest.raises(UserError, match=words):
@@ -136,8 +140,9 @@ def test_a_wrapper_that_draws_on_its_own_is_seeded_too(toy):
             return {"draw": torch.rand(1) + random.random() + np.random.rand()}
 
     cfg = toy_world.toy_cfg(toy)
-    loaders = [build_data_loader(cfg, "RandomSampler", toy_world.Toy(cfg).train_x, 3, dataset_wrapper=Own)
-               for _ in range(2)]
+    loaders = [
+        build_data_loader(cfg, "RandomSampler", toy_world.Toy(cfg).train_x, 3, dataset_wrapper=Own) for _ in range(2)
+    ]
     drawn = []
     for loader in loaders:
         set_random_seed(2)
@@ -149,8 +154,12 @@ def test_the_last_training_batch_is_dropped_only_beyond_one_batch(toy):
     def sizes(batch_size, is_train):
         cfg = toy_world.toy_cfg(toy)
         source = toy_world.Toy(cfg).train_x  # 18 images
-        return [len(b["label"]) for b in build_data_loader(
-            cfg, "SequentialSampler", source, batch_size, tfm=lambda img: torch.zeros(1), is_train=is_train)]
+        return [
+            len(b["label"])
+            for b in build_data_loader(
+                cfg, "SequentialSampler", source, batch_size, tfm=lambda img: torch.zeros(1), is_train=is_train
+            )
+        ]
 
     assert sizes(8, True) == [8, 8] and sizes(8, False) == [8, 8, 2]
     assert sizes(18, True) == [18] and sizes(19, True) == [18]
@@ -203,9 +212,16 @@ def test_the_summary_shows_what_there_is(toy, capsys):
         assert re.search(r"\s+".join(row), text)
 
 
-@pytest.mark.parametrize("fields", [
-    (1, 0, 0, ""), ("a", "0", 0, ""), ("a", -1, 0, ""), ("a", 0, 0.5, ""), ("a", 0, 0, 3),
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (1, 0, 0, ""),
+        ("a", "0", 0, ""),
+        ("a", -1, 0, ""),
+        ("a", 0, 0.5, ""),
+        ("a", 0, 0, 3),
+    ],
+)
 def test_a_datum_is_checked_but_its_file_is_not(fields):
     assert type(Datum("/nowhere/at/all.png", np.int64(1), 0, "dog").label) is int
     with pytest.raises(TypeError, match="Datum"):

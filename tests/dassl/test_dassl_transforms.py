@@ -1,4 +1,5 @@
 """Transforms by configuration."""
+
 import numpy as np
 import pytest
 import torch
@@ -45,7 +46,11 @@ def test_testing_resizes_the_shorter_side_crops_the_centre_and_normalises():
 def test_training_flips_and_crops_at_random_and_normalises_last():
     transform = build_transform(cfg_with("random_flip", "random_resized_crop", "normalize"))
     assert [type(step).__name__ for step in transform.transforms] == [
-        "RandomResizedCrop", "RandomHorizontalFlip", "ToTensor", "Normalize"]
+        "RandomResizedCrop",
+        "RandomHorizontalFlip",
+        "ToTensor",
+        "Normalize",
+    ]
     assert not torch.equal(transform(picture()), transform(picture()))
 
 
@@ -61,10 +66,13 @@ def test_no_transform_is_none(capsys):
     assert "no transform is applied" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("cfg, words", [
-    (cfg_with("random_flipp"), "unknown transform 'random_flipp'; did you mean 'random_flip'.*normalize"),
-    (cfg_with(INTERPOLATION="cubic"), "INTERPOLATION 'cubic' is unknown.*bilinear, bicubic, nearest"),
-])
+@pytest.mark.parametrize(
+    "cfg, words",
+    [
+        (cfg_with("random_flipp"), "unknown transform 'random_flipp'; did you mean 'random_flip'.*normalize"),
+        (cfg_with(INTERPOLATION="cubic"), "INTERPOLATION 'cubic' is unknown.*bilinear, bicubic, nearest"),
+    ],
+)
 def test_unknown_names_are_named(cfg, words):
     with pytest.raises(UserError, match=words):
         build_transform(cfg)

@@ -1,4 +1,5 @@
 """Registry, meters, files, logging, seeds, parameters."""
+
 import random
 import re
 import sys
@@ -31,6 +32,7 @@ def test_registry_refuses_a_second_object_of_the_same_name():
     registry.register(Registry)
     registry.register(Registry)  # the same one again
     with pytest.raises(KeyError, match="'Registry' is already registered in 'THING'"):
+
         @registry.register(aliases=("Registry",))
         class Impostor:
             pass

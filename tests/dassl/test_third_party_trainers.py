@@ -1,38 +1,45 @@
 """Trainer files of the public repositories' kind run on `dassl` and `clip` alone, with the numbers of ours."""
+
 import importlib
 import json
 import sys
 from pathlib import Path
 
-import goldens_recipe as recipe
 import pytest
 import torch
-from golden_trainers import assert_gradients, assert_logits, assert_parameters, batch, sgd
-from third_party import drop_in
 from torch.nn import functional as F
 from yacs.config import CfgNode as CN
 
+import helpers.goldens_recipe as recipe
 from clip import clip
 from dassl.utils.errors import UserError
-from promptshift.engine.config import build_cfg
-from promptshift.engine.run import main
+from helpers.golden_trainers import assert_gradients, assert_logits, assert_parameters, batch, sgd
+from helpers.third_party import drop_in
+from promptshift.cli.predict import main as predict
 from promptshift.paths import load_plugins
-from promptshift.predict import main as predict
+from promptshift.runs.config import build_cfg
+from promptshift.runs.run import main
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 GOLDEN = {
-    "coop": dict(end={"N_CTX": 4}, end_words={"N_CTX": 4, "CTX_INIT": "a photo of a"}, end_nctx16={"N_CTX": 16},
-                 end_rn={"N_CTX": 4}),
-    "maple": dict(depth3_nctx2_words={"N_CTX": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 3},
-                  depth1_nctx2_words={"N_CTX": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 1},
-                  depth3_nctx4_words={"N_CTX": 4, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 3}),
-    "ivlp": dict(v3_t3_n2={"PROMPT_DEPTH_VISION": 3, "PROMPT_DEPTH_TEXT": 3},
-                 v0_t3_n2={"PROMPT_DEPTH_VISION": 0, "PROMPT_DEPTH_TEXT": 3},
-                 v3_t3_v3ctx_t2ctx={"PROMPT_DEPTH_VISION": 3, "PROMPT_DEPTH_TEXT": 3, "N_CTX_VISION": 3,
-                                    "CTX_INIT": ""}),
+    "coop": dict(
+        end={"N_CTX": 4},
+        end_words={"N_CTX": 4, "CTX_INIT": "a photo of a"},
+        end_nctx16={"N_CTX": 16},
+        end_rn={"N_CTX": 4},
+    ),
+    "maple": dict(
+        depth3_nctx2_words={"N_CTX": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 3},
+        depth1_nctx2_words={"N_CTX": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 1},
+        depth3_nctx4_words={"N_CTX": 4, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 3},
+    ),
+    "ivlp": dict(
+        v3_t3_n2={"PROMPT_DEPTH_VISION": 3, "PROMPT_DEPTH_TEXT": 3},
+        v0_t3_n2={"PROMPT_DEPTH_VISION": 0, "PROMPT_DEPTH_TEXT": 3},
+        v3_t3_v3ctx_t2ctx={"PROMPT_DEPTH_VISION": 3, "PROMPT_DEPTH_TEXT": 3, "N_CTX_VISION": 3, "CTX_INIT": ""},
+    ),
 }
-DEFAULTS = {"coop": dict(CTX_INIT=""), "maple": {},
-            "ivlp": dict(N_CTX_VISION=2, N_CTX_TEXT=2, CTX_INIT="a photo of a")}
+DEFAULTS = {"coop": dict(CTX_INIT=""), "maple": {}, "ivlp": dict(N_CTX_VISION=2, N_CTX_TEXT=2, CTX_INIT="a photo of a")}
 
 
 @pytest.mark.parametrize("file, case", [(file, case) for file, cases in GOLDEN.items() for case in cases])
@@ -45,8 +52,11 @@ def test_a_step_equals_the_released_code_on_its_own_clip(file, case, monkeypatch
     clip_model = clip.build_model(recipe.state_dict(kind), trainer.design(cfg)).float()
     model = module.CustomCLIP(cfg, recipe.CLASSNAMES, clip_model)
     learnt = {name: param.requires_grad_(trainer.learns(name)) for name, param in model.named_parameters()}
-    learnt = {name.removeprefix("prompt_learner.") if file == "coop" else name: param
-              for name, param in learnt.items() if param.requires_grad}
+    learnt = {
+        name.removeprefix("prompt_learner.") if file == "coop" else name: param
+        for name, param in learnt.items()
+        if param.requires_grad
+    }
     if not isinstance(golden["trainable"].get("ctx"), str):
         assert set(learnt) == set(golden["trainable"])
         with torch.no_grad():
@@ -71,11 +81,34 @@ def command(mini_root, tmp_path, monkeypatch):
     monkeypatch.setenv("OUTPUT", str(tmp_path / "output"))
 
     def arguments(trainer, folder, *options):
-        return ["--root", str(mini_root), "--seed", "3", "--trainer", trainer, "--dataset-config-file",
-                "configs/datasets/mini.yaml", "--config-file", "configs/trainers/CoOp/mini.yaml", "--source-domains",
-                "photo", "--target-domains", "sketch", "--output-dir", str(tmp_path / folder), "OPTIM.MAX_EPOCH", "2",
-                "DATASET.NUM_SHOTS", "4", "DATALOADER.TRAIN_X.FEATURE_VIEWS", "0", "TEST.FINAL_MODEL", "last_step",
-                *options]
+        return [
+            "--root",
+            str(mini_root),
+            "--seed",
+            "3",
+            "--trainer",
+            trainer,
+            "--dataset-config-file",
+            "configs/datasets/mini.yaml",
+            "--config-file",
+            "configs/trainers/CoOp/mini.yaml",
+            "--source-domains",
+            "photo",
+            "--target-domains",
+            "sketch",
+            "--output-dir",
+            str(tmp_path / folder),
+            "OPTIM.MAX_EPOCH",
+            "2",
+            "DATASET.NUM_SHOTS",
+            "4",
+            "DATALOADER.TRAIN_X.FEATURE_VIEWS",
+            "0",
+            "TEST.FINAL_MODEL",
+            "last_step",
+            *options,
+        ]
+
     return arguments
 
 
@@ -83,12 +116,17 @@ def record(folder):
     return json.loads((folder / "result.json").read_text())
 
 
-@pytest.mark.parametrize("file, trainer, learner, options", [
-    ("coop", "CoOp", "prompt_learner", ["CTX_INIT", "", "N_CTX", "4"]),
-    ("coop", "CoOp", "prompt_learner", ["CTX_INIT", "a photo of a"]),
-    ("maple", "MaPLe", "MultiModalPromptLearner", ["PROMPT_DEPTH", "3", "PREC", "fp32"])])
-def test_a_dropped_in_file_learns_what_ours_learns_and_predicts(file, trainer, learner, options, command, mini_root,
-                                                                tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "file, trainer, learner, options",
+    [
+        ("coop", "CoOp", "prompt_learner", ["CTX_INIT", "", "N_CTX", "4"]),
+        ("coop", "CoOp", "prompt_learner", ["CTX_INIT", "a photo of a"]),
+        ("maple", "MaPLe", "MultiModalPromptLearner", ["PROMPT_DEPTH", "3", "PREC", "fp32"]),
+    ],
+)
+def test_a_dropped_in_file_learns_what_ours_learns_and_predicts(
+    file, trainer, learner, options, command, mini_root, tmp_path, monkeypatch, capsys
+):
     load_plugins()
     options = [f"TRAINER.{trainer.upper()}.{word}" if word.isupper() else word for word in options]
     assert main(command(trainer, "ours", *options)) == 0
@@ -109,13 +147,32 @@ def test_a_dropped_in_file_learns_what_ours_learns_and_predicts(file, trainer, l
     assert capsys.readouterr().out.startswith(image)
 
 
-@pytest.mark.parametrize("file, trainer, options, learnt", [
-    ("maple", "MaPLe", {"N_CTX": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 9},
-     "prompt_learner.compound_prompts_text.1"),
-    ("ivlp", "IVLP", {"N_CTX_VISION": 2, "N_CTX_TEXT": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH_VISION": 9,
-                      "PROMPT_DEPTH_TEXT": 9}, "image_encoder.transformer.resblocks.3.VPT_shallow")])
-def test_a_replaced_file_finds_its_public_block_trains_and_loads(file, trainer, options, learnt, command, tmp_path,
-                                                                 monkeypatch):
+@pytest.mark.parametrize(
+    "file, trainer, options, learnt",
+    [
+        (
+            "maple",
+            "MaPLe",
+            {"N_CTX": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 9},
+            "prompt_learner.compound_prompts_text.1",
+        ),
+        (
+            "ivlp",
+            "IVLP",
+            {
+                "N_CTX_VISION": 2,
+                "N_CTX_TEXT": 2,
+                "CTX_INIT": "a photo of a",
+                "PROMPT_DEPTH_VISION": 9,
+                "PROMPT_DEPTH_TEXT": 9,
+            },
+            "image_encoder.transformer.resblocks.3.VPT_shallow",
+        ),
+    ],
+)
+def test_a_replaced_file_finds_its_public_block_trains_and_loads(
+    file, trainer, options, learnt, command, tmp_path, monkeypatch
+):
     drop_in(file, monkeypatch)
     options_given = [f"TRAINER.{trainer.upper()}.PREC", "fp32", "TRAIN.CHECKPOINT_FREQ", "1"]
     argv = command(trainer, "run", *options_given)
@@ -133,9 +190,11 @@ def test_a_replaced_file_finds_its_public_block_trains_and_loads(file, trainer, 
 
 def test_a_second_file_for_a_name_is_one_clear_line(monkeypatch):
     load_plugins()
-    for module in [module for module in sys.modules if module.startswith("third_party.")]:
+    for module in [module for module in sys.modules if module.startswith("helpers.third_party.")]:
         monkeypatch.delitem(sys.modules, module)
-    with pytest.raises(UserError, match="'CoOp' is already registered in 'TRAINER' by trainers.coop; "
-                                        "third_party.coop wants it too") as error:
-        importlib.import_module("third_party.coop")
+    with pytest.raises(
+        UserError,
+        match="'CoOp' is already registered in 'TRAINER' by trainers.coop; helpers.third_party.coop wants it too",
+    ) as error:
+        importlib.import_module("helpers.third_party.coop")
     assert isinstance(error.value, KeyError) and "\n" not in str(error.value)  # upstream raises a KeyError

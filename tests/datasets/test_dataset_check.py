@@ -1,13 +1,14 @@
 """The report about a dataset on disk."""
+
 import shutil
 
 import pytest
-from dataset_trees import build, make_pacs, write_images, write_split
 
 import datasets._check as check_module
 from dassl.utils.errors import UserError
 from datasets._check import check_dataset, format_report, known_datasets, prepare_dataset
 from datasets._facts import DomainSet
+from helpers.dataset_trees import build, make_pacs, write_images, write_split
 
 
 @pytest.fixture
@@ -41,10 +42,14 @@ def test_every_kind_of_damage_is_reported(tmp_path, toy):
     (tmp_path / "toy" / "two" / "dog").mkdir()
     shutil.rmtree(tmp_path / "toy" / "two" / "cat")
     shallow, deep = check_dataset("Toy", tmp_path), check_dataset("Toy", tmp_path, deep=True)
-    assert shallow.problems == ["two: 0 images, 6 expected", "two: 1 class folders, 2 expected",
-                                "two: no images of dog"]
+    assert shallow.problems == [
+        "two: 0 images, 6 expected",
+        "two: 1 class folders, 2 expected",
+        "two: no images of dog",
+    ]
     assert set(deep.problems) - set(shallow.problems) == {
-        f"one: unreadable image {tmp_path / 'toy' / 'one' / 'cat' / '000.png'}"}
+        f"one: unreadable image {tmp_path / 'toy' / 'one' / 'cat' / '000.png'}"
+    }
     assert "without any data: bash scripts/dpspg/main.sh mini" in format_report(deep)
 
 

@@ -1,4 +1,5 @@
 """Every dataset configuration names a registered dataset."""
+
 import importlib
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets._image_facts import IMAGE_SETS
 from datasets.domain_sets import domain_sets
-from promptshift.engine.config import extend_cfg
+from promptshift.discovery import import_modules
+from promptshift.runs.config import extend_cfg
 
 FOLDER = Path(datasets.__file__).parents[1] / "configs" / "datasets"
 
@@ -40,4 +42,5 @@ def test_a_new_file_of_the_folder_registers_itself(tmp_path, monkeypatch):
     (package / "mine.py").write_text("registered = True\n")
     (package / "_hidden.py").write_text("raise RuntimeError('helpers are not imported')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert importlib.import_module("folder_of_datasets").mine.registered
+    import_modules("folder_of_datasets")
+    assert importlib.import_module("folder_of_datasets.mine").registered

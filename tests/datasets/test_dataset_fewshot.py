@@ -1,24 +1,31 @@
 """Few-shot sets: upstream's draws, the JSON cache, and upstream's pickles."""
+
 import json
 import pickle
 import random
 from pathlib import Path
 
 import pytest
-from dataset_trees import build, make_pacs, paths
 
 import datasets._fewshot as fewshot_module
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.utils.errors import UserError
 from datasets._fewshot import fewshot_sets
+from helpers.dataset_trees import build, make_pacs, paths
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "sampling.json").read_text())
 COUNTS = [30, 5, 12, 40, 16, 17, 3, 25, 31, 22]
 
 
 def golden_sets(base: Path) -> tuple[list[Datum], list[Datum]]:
-    return tuple([Datum(f"{base}/c{label:02}/{index:03}.jpg", label, 0, f"c{label:02}")
-                  for label, count in enumerate(counts) for index in range(count)] for counts in (COUNTS, [8] * 10))
+    return tuple(
+        [
+            Datum(f"{base}/c{label:02}/{index:03}.jpg", label, 0, f"c{label:02}")
+            for label, count in enumerate(counts)
+            for index in range(count)
+        ]
+        for counts in (COUNTS, [8] * 10)
+    )
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -89,10 +96,17 @@ def test_pickle_runs_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "evil").exists()
 
 
-@pytest.mark.parametrize("text, words", [
-    ("{", "not valid JSON"), ('{"train": []}', "not a few-shot file"),
-    ('{"train": [["c00/nope.jpg", 0, 0, "c00"]], "val": []}', "names c00/nope.jpg, which is not in the current split"),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "not valid JSON"),
+        ('{"train": []}', "not a few-shot file"),
+        (
+            '{"train": [["c00/nope.jpg", 0, 0, "c00"]], "val": []}',
+            "names c00/nope.jpg, which is not in the current split",
+        ),
+    ],
+)
 def test_bad_cache_is_named(tmp_path, text, words):
     (tmp_path / "shot_1-seed_1.json").write_text(text)
     sets = golden_sets(tmp_path)

@@ -1,4 +1,5 @@
 """Missing data: download, unpacking, resuming, and the one line that says what to do."""
+
 import http.server
 import io
 import threading
@@ -7,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from dataset_trees import PACS, PNG, build, make_pacs, write_images
 
 import datasets._obtain as obtain_module
 from dassl.utils.errors import UserError
 from datasets._facts import Archive, DomainSet
 from datasets._obtain import obtain
+from helpers.dataset_trees import PACS, PNG, build, make_pacs, write_images
 
 
 def zip_bytes(names: list[str]) -> bytes:
@@ -30,6 +31,7 @@ def pacs_zip(prefix: str) -> bytes:
 @pytest.fixture
 def fetched(monkeypatch):
     """Replaces the network: `fetched.content[source]` is what a source delivers, anything else fails."""
+
     def fetch(source, dst, size=None, sha256=None, gdrive=False):
         fetch.calls.append((source, gdrive))
         if source not in fetch.content:
@@ -61,8 +63,10 @@ def test_published_splits_are_downloaded_with_the_images(tmp_path, fetched, caps
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for index, domain in enumerate(PACS):
-            archive.writestr(f"spg_coop_splits/{domain[0]}_train_val_split.json",
-                             f'{{"train": [["{domain}/dog/0.png", 0, {index}, "dog"]], "val": [], "test": []}}')
+            archive.writestr(
+                f"spg_coop_splits/{domain[0]}_train_val_split.json",
+                f'{{"train": [["{domain}/dog/0.png", 0, {index}, "dog"]], "val": [], "test": []}}',
+            )
     fetched.content[SPLITS_ID] = buffer.getvalue()
     assert len(build(tmp_path, "PACS", (), ("p",), DOWNLOAD=True).train_x) == 3
     assert f"{Path('PACS/spg_coop_splits')}" in capsys.readouterr().out
@@ -95,7 +99,8 @@ def test_extraction_that_was_cut_short_is_finished(tmp_path, fetched):
     folder = make_pacs(tmp_path, ("dog",), 1)
     (folder / "download").mkdir()
     (folder / "download" / "PACS.zip").write_bytes(
-        zip_bytes([f"images/{domain}/dog/{index:03}.png" for domain in PACS for index in range(4)]))
+        zip_bytes([f"images/{domain}/dog/{index:03}.png" for domain in PACS for index in range(4)])
+    )
     assert len(build(tmp_path, "PACS", (), ("p",), DOWNLOAD=False).test) == 4
 
 
@@ -134,16 +139,19 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def test_real_download_over_http(tmp_path):
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "toy.zip").write_bytes(zip_bytes(["toy/one/cat/0.png", "toy/two/cat/0.png"]))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0),
-                                             partial(QuietHandler, directory=str(tmp_path / "served")))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(QuietHandler, directory=str(tmp_path / "served"))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     try:
-        facts = DomainSet("Toy", ("toy",), {"one": 1, "two": 1}, "ot", 1,
-                          archives=(Archive("toy.zip", f"{url}/toy.zip", False),))
+        facts = DomainSet(
+            "Toy", ("toy",), {"one": 1, "two": 1}, "ot", 1, archives=(Archive("toy.zip", f"{url}/toy.zip", False),)
+        )
         place = obtain(facts, tmp_path / "data", ["one", "two"])
-        gone = DomainSet("Gone", ("gone",), {"one": 1}, "o", 1,
-                         archives=(Archive("gone.zip", f"{url}/gone.zip", False),))
+        gone = DomainSet(
+            "Gone", ("gone",), {"one": 1}, "o", 1, archives=(Archive("gone.zip", f"{url}/gone.zip", False),)
+        )
         with pytest.raises(UserError, match="Gone: no images of one under .*download failed.*without any data"):
             obtain(gone, tmp_path / "data", ["one"])
     finally:

@@ -1,11 +1,12 @@
 """What the datasets hold: train, val, test, labels, domains, class names, shots and class halves."""
+
 import shutil
 
 import pytest
-from dataset_trees import PACS, build, make_pacs, paths, write_images, write_split
 
 from dassl.utils.errors import UserError
 from datasets.domain_sets import domain_sets
+from helpers.dataset_trees import PACS, build, make_pacs, paths, write_images, write_split
 
 
 def test_leave_one_out_sets(tmp_path):
@@ -86,9 +87,14 @@ def test_unknown_variant_is_an_error(tmp_path):
         build(tmp_path, "PACS", (), ("p",), VARIANT="full")
 
 
-@pytest.mark.parametrize("subsample, names, labels", [
-    ("all", ["a", "b", "c", "d", "e"], {0, 1, 2, 3, 4}), ("base", ["a", "b", "c"], {0, 1, 2}),
-    ("new", ["d", "e"], {0, 1})])
+@pytest.mark.parametrize(
+    "subsample, names, labels",
+    [
+        ("all", ["a", "b", "c", "d", "e"], {0, 1, 2, 3, 4}),
+        ("base", ["a", "b", "c"], {0, 1, 2}),
+        ("new", ["d", "e"], {0, 1}),
+    ],
+)
 def test_class_halves_are_relabelled_from_zero(tmp_path, subsample, names, labels):
     make_pacs(tmp_path, ("a", "b", "c", "d", "e"), 4)
     data = build(tmp_path, "PACS", (), ("p",), SUBSAMPLE_CLASSES=subsample)

@@ -1,4 +1,5 @@
 """Split rules per layout, published split files, our own ones, and what is said when they do not fit."""
+
 import json
 import os
 import random
@@ -6,13 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dataset_trees import build, make_pacs, paths, write_images, write_split
 
 import datasets._splits as splits_module
 from dassl.utils.errors import UserError
 from datasets._facts import RULE_70_30
 from datasets._splits import split_bounds
 from datasets.domain_sets import domain_sets
+from helpers.dataset_trees import build, make_pacs, paths, write_images, write_split
 
 
 def own_split(folder: Path, code: str, variant: str = "") -> dict:
@@ -50,12 +51,15 @@ def test_seventy_thirty_rounds_per_class(tmp_path, count, train):
     assert (len(data.train_x), len(data.val)) == (train, count - train)
 
 
-@pytest.mark.parametrize("domain, per_class, published", [
-    ("art_painting", (379, 255, 285, 184, 201, 295, 449), (1433, 615)),
-    ("cartoon", (389, 457, 346, 135, 324, 288, 405), (1641, 703)),
-    ("photo", (189, 202, 182, 186, 199, 280, 432), (1167, 503)),
-    ("sketch", (772, 740, 753, 608, 816, 80, 160), (2750, 1179)),
-])
+@pytest.mark.parametrize(
+    "domain, per_class, published",
+    [
+        ("art_painting", (379, 255, 285, 184, 201, 295, 449), (1433, 615)),
+        ("cartoon", (389, 457, 346, 135, 324, 288, 405), (1641, 703)),
+        ("photo", (189, 202, 182, 186, 199, 280, 432), (1167, 503)),
+        ("sketch", (772, 740, 753, 608, 816, 80, 160), (2750, 1179)),
+    ],
+)
 def test_seventy_thirty_of_pacs_has_the_published_sizes(domain, per_class, published):
     assert sum(per_class) == domain_sets["PACS"].totals[domain] == sum(published)
     assert sum(split_bounds(RULE_70_30, count)[0] for count in per_class) == published[0]
@@ -70,9 +74,12 @@ def test_corrupt_pacs_image_is_skipped_and_named(tmp_path, capsys):
 
 def test_corrupt_image_of_a_published_split_is_skipped(tmp_path):
     folder = make_pacs(tmp_path, ("dog",), 3)
-    write_split(folder / "spg_coop_splits", "s",
-                [["sketch/dog/000.png", 0, 3, "dog"], ["sketch/dog/n02103406_4068-1.png", 0, 3, "dog"]],
-                [["sketch/dog/001.png", 0, 3, "dog"]])
+    write_split(
+        folder / "spg_coop_splits",
+        "s",
+        [["sketch/dog/000.png", 0, 3, "dog"], ["sketch/dog/n02103406_4068-1.png", 0, 3, "dog"]],
+        [["sketch/dog/001.png", 0, 3, "dog"]],
+    )
     assert len(build(tmp_path, "PACS_CoOp", ("s",), ("s",)).train_x) == 1
 
 
@@ -80,8 +87,12 @@ def test_corrupt_image_of_a_published_split_is_skipped(tmp_path):
 def test_published_split_wins_over_our_own(tmp_path, where, capsys):
     folder = make_pacs(tmp_path, ("dog",))
     build(tmp_path, "PACS_CoOp", ("p",), ("p",))
-    path = write_split(folder / where, "p", [["photo/dog/009.png", 0, 2, "dog"]],
-                       [["photo/dog/003.png", 0, 2, "dog"], ["photo/dog/004.png", 0, 2, "dog"]])
+    path = write_split(
+        folder / where,
+        "p",
+        [["photo/dog/009.png", 0, 2, "dog"]],
+        [["photo/dog/003.png", 0, 2, "dog"], ["photo/dog/004.png", 0, 2, "dog"]],
+    )
     data = build(tmp_path, "PACS_CoOp", ("p",), ("p",))
     assert [Path(item).name for item in paths(data.train_x)] == ["009.png"] and len(data.val) == 2
     assert f"Split of PACS/photo: {path} (train 1, val 2)" in capsys.readouterr().out
@@ -90,29 +101,41 @@ def test_published_split_wins_over_our_own(tmp_path, where, capsys):
 @pytest.mark.parametrize("prefix", ["", "images/", "PACS\\images\\", "/elsewhere/data/PACS/images/"])
 def test_paths_of_split_files_are_read_from_the_domain_on(tmp_path, prefix):
     folder = make_pacs(tmp_path, ("dog",))
-    write_split(folder / "spg_coop_splits", "p", [[f"{prefix}photo/dog/009.png", 0, 2, "dog"]],
-                [["photo/dog/001.png", 0, 2, "dog"]])
+    write_split(
+        folder / "spg_coop_splits",
+        "p",
+        [[f"{prefix}photo/dog/009.png", 0, 2, "dog"]],
+        [["photo/dog/001.png", 0, 2, "dog"]],
+    )
     data = build(tmp_path, "PACS_CoOp", ("p",), ("p",))
     assert paths(data.train_x) == [str(folder / "images/photo/dog/009.png")]
 
 
 def test_split_naming_missing_images_says_which_and_how_many(tmp_path):
     folder = make_pacs(tmp_path, ("dog",))
-    path = write_split(folder / "spg_coop_splits", "p",
-                       [["photo/dog/000.png", 0, 2, "dog"], ["photo/dog/x.png", 0, 2, "dog"]],
-                       [["photo/cat/y.png", 0, 2, "dog"]])
+    path = write_split(
+        folder / "spg_coop_splits",
+        "p",
+        [["photo/dog/000.png", 0, 2, "dog"], ["photo/dog/x.png", 0, 2, "dog"]],
+        [["photo/cat/y.png", 0, 2, "dog"]],
+    )
     with pytest.raises(UserError) as error:
         build(tmp_path, "PACS_CoOp", ("p",), ("p",))
     assert str(path) in str(error.value) and "2 of 3 images" in str(error.value)
     assert "photo/dog/x.png" in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text, words", [
-    ("{", "not valid JSON"), ('{"train": []}', "not a split file"), ("[]", "not a split file"),
-    ('{"train": [["photo/dog/000.png", 0]], "val": []}', "is not \\[path below a folder 'photo'"),
-    ('{"train": [["cartoon/dog/000.png", 0, 2, "dog"]], "val": []}', "is not \\[path below a folder 'photo'"),
-    ('{"train": [["photo/dog/000.png", 0, 1, "dog"]], "val": []}', "has domain index 1; photo of PACS is 2"),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "not valid JSON"),
+        ('{"train": []}', "not a split file"),
+        ("[]", "not a split file"),
+        ('{"train": [["photo/dog/000.png", 0]], "val": []}', "is not \\[path below a folder 'photo'"),
+        ('{"train": [["cartoon/dog/000.png", 0, 2, "dog"]], "val": []}', "is not \\[path below a folder 'photo'"),
+        ('{"train": [["photo/dog/000.png", 0, 1, "dog"]], "val": []}', "has domain index 1; photo of PACS is 2"),
+    ],
+)
 def test_malformed_split_file_is_named(tmp_path, text, words):
     folder = make_pacs(tmp_path, ("dog",))
     path = write_split(folder / "spg_coop_splits", "p", [], [])
@@ -124,8 +147,9 @@ def test_malformed_split_file_is_named(tmp_path, text, words):
 
 def test_splits_that_disagree_about_a_label_are_refused(tmp_path):
     folder = make_pacs(tmp_path, ("dog", "horse"))
-    write_split(folder / "spg_coop_splits", "p", [["photo/dog/000.png", 1, 2, "dog"]],
-                [["photo/horse/000.png", 0, 2, "horse"]])
+    write_split(
+        folder / "spg_coop_splits", "p", [["photo/dog/000.png", 1, 2, "dog"]], [["photo/horse/000.png", 0, 2, "horse"]]
+    )
     with pytest.raises(UserError, match="PACS: label . is .* in one split and .* in .*spg_coop_splits"):
         build(tmp_path, "PACS", (), ("p",))
 
@@ -133,8 +157,12 @@ def test_splits_that_disagree_about_a_label_are_refused(tmp_path):
 def test_labels_of_published_splits_win_over_folder_order(tmp_path):
     folder = make_pacs(tmp_path, ("dog", "horse"))
     for code, domain, index in (("p", "photo", 2), ("a", "art_painting", 0)):
-        write_split(folder / "spg_coop_splits", code, [[f"{domain}/dog/000.png", 1, index, "dog"]],
-                    [[f"{domain}/horse/000.png", 0, index, "horse"]])
+        write_split(
+            folder / "spg_coop_splits",
+            code,
+            [[f"{domain}/dog/000.png", 1, index, "dog"]],
+            [[f"{domain}/horse/000.png", 0, index, "horse"]],
+        )
     assert build(tmp_path, "PACS", ("a",), ("p",)).classnames == ["horse", "dog"]
 
 
@@ -255,8 +283,9 @@ def write_lists(folder: Path) -> None:
     (folder / "splits_mini").mkdir(exist_ok=True)
     for domain in ("clipart", "painting", "real", "sketch"):
         for part, files in (("train", ("000", "001", "002")), ("test", ("003",))):
-            lines = [f"{domain}/{name}/{file}.jpg {label}" for label, name in enumerate(("axe", "bee"))
-                     for file in files]
+            lines = [
+                f"{domain}/{name}/{file}.jpg {label}" for label, name in enumerate(("axe", "bee")) for file in files
+            ]
             (folder / "splits_mini" / f"{domain}_{part}.txt").write_text("\n".join(lines) + "\n")
 
 

@@ -1,15 +1,16 @@
 """Datasets without domains: upstream's folders and lists, halves of the classes, few shots, and what is refused."""
+
 import json
 import pickle
 import shutil
 
 import pytest
-from dataset_trees import build, paths, write_images
 
 from dassl.data.datasets import Datum
 from dassl.utils.errors import UserError
 from datasets._check import check_dataset, format_report
 from datasets._image_facts import IMAGE_SETS
+from helpers.dataset_trees import build, paths, write_images
 from promptshift.mini import MINI_DG
 
 SYNSETS = {f"n{index:08}": name for index, name in enumerate(("tench", "great white shark", "hen"), start=1)}
@@ -65,8 +66,9 @@ def test_fewer_images_than_shots_is_one_line(tmp_path, capsys):
     make_split_set(tmp_path)
     assert len(build(tmp_path, "Caltech101", NUM_SHOTS=16).train_x) == 18
     lines = [line for line in capsys.readouterr().out.splitlines() if "NUM_SHOTS" in line]
-    assert lines == ["DATASET.NUM_SHOTS: 16: fewer shots than asked for ant (6), bee (6), cat (6), which have no more "
-                     "images"]
+    assert lines == [
+        "DATASET.NUM_SHOTS: 16: fewer shots than asked for ant (6), bee (6), cat (6), which have no more images"
+    ]
 
 
 def test_the_released_rule_of_promptkd_and_dpc_is_there_by_name(tmp_path):
@@ -85,14 +87,17 @@ def test_an_archive_may_nest_the_images_and_the_split_may_lie_beside_them(tmp_pa
     assert "/dtd/dtd/images/ant/" in build(tmp_path, "DescribableTextures").train_x[0].impath
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda split: split["test"].append(split["val"][0]), "1 images are in val and in test, e.g. ant/006.jpg"),
-    (lambda split: split["train"].append(["ant/gone.jpg", 0, "ant"]), "names 1 of 55 images that are not under"),
-    (lambda split: split["train"].append(["ant/000.jpg", 7, "owl"]), "4 labels, the highest is 7"),
-    (lambda split: split["train"].append(["ant/000.jpg", 0, "owl"]), "label 0 is called 'ant' and 'owl'"),
-    (lambda split: split["train"].append(["ant/000.jpg"]), "not a split file"),
-    (lambda split: split.pop("val"), "not a split file"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda split: split["test"].append(split["val"][0]), "1 images are in val and in test, e.g. ant/006.jpg"),
+        (lambda split: split["train"].append(["ant/gone.jpg", 0, "ant"]), "names 1 of 55 images that are not under"),
+        (lambda split: split["train"].append(["ant/000.jpg", 7, "owl"]), "4 labels, the highest is 7"),
+        (lambda split: split["train"].append(["ant/000.jpg", 0, "owl"]), "label 0 is called 'ant' and 'owl'"),
+        (lambda split: split["train"].append(["ant/000.jpg"]), "not a split file"),
+        (lambda split: split.pop("val"), "not a split file"),
+    ],
+)
 def test_a_wrong_split_is_one_line_with_what_to_do(tmp_path, change, words):
     path = make_split_set(tmp_path) / "split_zhou_Caltech101.json"
     split = json.loads(path.read_text())
@@ -104,11 +109,14 @@ def test_a_wrong_split_is_one_line_with_what_to_do(tmp_path, change, words):
     assert words in line and "\n" not in line
 
 
-@pytest.mark.parametrize("option, words", [
-    (dict(TEST_ALL=True), "TEST_ALL: True is for datasets with domains"),
-    (dict(SOURCE_DOMAINS=("photo",)), "SOURCE_DOMAINS: photo; Caltech101 has no domains"),
-    (dict(SUBSAMPLE_CLASSES="old"), "SUBSAMPLE_CLASSES: 'old' is not allowed"),
-])
+@pytest.mark.parametrize(
+    "option, words",
+    [
+        (dict(TEST_ALL=True), "TEST_ALL: True is for datasets with domains"),
+        (dict(SOURCE_DOMAINS=("photo",)), "SOURCE_DOMAINS: photo; Caltech101 has no domains"),
+        (dict(SUBSAMPLE_CLASSES="old"), "SUBSAMPLE_CLASSES: 'old' is not allowed"),
+    ],
+)
 def test_options_that_make_no_sense_are_refused(tmp_path, option, words):
     make_split_set(tmp_path)
     with pytest.raises(UserError, match=words):
@@ -154,8 +162,10 @@ def test_imagenet_s_val_images_are_training_images_left_over(tmp_path):
 def test_upstream_s_pickled_listing_and_few_shots_are_read(tmp_path):
     folder = make_imagenet(tmp_path)
     names = {"train": ["n00000002/001.JPEG", "n00000001/003.JPEG"], "val": ["n00000001/000.JPEG", "n00000002/000.JPEG"]}
-    items = {part: [Datum(f"/other/imagenet/images/{part}/{name}", int(name[8]) - 1, 0, "") for name in listed]
-             for part, listed in names.items()}
+    items = {
+        part: [Datum(f"/other/imagenet/images/{part}/{name}", int(name[8]) - 1, 0, "") for name in listed]
+        for part, listed in names.items()
+    }
     (folder / "preprocessed.pkl").write_bytes(pickle.dumps({"train": items["train"], "test": items["val"]}))
     (folder / "split_fewshot").mkdir()
     (folder / "split_fewshot" / "shot_1-seed_1.pkl").write_bytes(pickle.dumps({"train": items["train"][:1]}))
@@ -163,9 +173,14 @@ def test_upstream_s_pickled_listing_and_few_shots_are_read(tmp_path):
     assert [path[-18:] for path in paths(build(tmp_path, "ImageNet", NUM_SHOTS=1).train_x)] == names["train"][:1]
 
 
-@pytest.mark.parametrize("name, folder", [("ImageNetSketch", "imagenet-sketch/images"),
-                                          ("ImageNetA", "imagenet-adversarial/imagenet-a"),
-                                          ("ImageNetR", "imagenet-rendition/imagenet-r")])
+@pytest.mark.parametrize(
+    "name, folder",
+    [
+        ("ImageNetSketch", "imagenet-sketch/images"),
+        ("ImageNetA", "imagenet-adversarial/imagenet-a"),
+        ("ImageNetR", "imagenet-rendition/imagenet-r"),
+    ],
+)
 def test_variants_have_the_classes_whose_folders_are_there(tmp_path, name, folder):
     make_imagenet(tmp_path)
     for synset in list(SYNSETS)[1:]:
@@ -192,8 +207,13 @@ def test_missing_images_are_one_line_with_links_mirror_and_way_out(tmp_path):
     with pytest.raises(UserError) as error:
         build(tmp_path, "OxfordPets")
     line = str(error.value)
-    for words in ("DATASET.DOWNLOAD is False", "1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs", "huggingface.co/zhengli97/",
-                  "images.tar.gz", "bash scripts/coop/main.sh mini_b2n"):
+    for words in (
+        "DATASET.DOWNLOAD is False",
+        "1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs",
+        "huggingface.co/zhengli97/",
+        "images.tar.gz",
+        "bash scripts/coop/main.sh mini_b2n",
+    ):
         assert words in line
     assert "\n" not in line
 

@@ -1,8 +1,9 @@
 """A folder of one's own images: layouts, domains, splits, and what is refused."""
+
 import pytest
-from dataset_trees import build, paths, write_images
 
 from dassl.utils.errors import UserError
+from helpers.dataset_trees import build, paths, write_images
 
 
 def make_own(root, domains=("day", "night"), classes=("cat", "dog", "garden_gnome"), count=10):
@@ -88,14 +89,17 @@ def domains_of_one_name(root):
     make_own(root, domains=("real world", "real_world"))
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda root: None, ["DATASET.FOLDER", "'mine'", "no "]),
-    (empty_folder, ["no sub-folders", "<domain>/<class>/"]),
-    (one_class, ["one class (cat)"]),
-    (a_domain_without_images, ["domain dusk has no images"]),
-    (a_domain_without_classes, ["dusk", "no class folders", "day, night"]),
-    (domains_of_one_name, ["'real world'", "'real_world'", "rename"]),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda root: None, ["DATASET.FOLDER", "'mine'", "no "]),
+        (empty_folder, ["no sub-folders", "<domain>/<class>/"]),
+        (one_class, ["one class (cat)"]),
+        (a_domain_without_images, ["domain dusk has no images"]),
+        (a_domain_without_classes, ["dusk", "no class folders", "day, night"]),
+        (domains_of_one_name, ["'real world'", "'real_world'", "rename"]),
+    ],
+)
 def test_what_is_no_dataset_is_one_clear_line(tmp_path, make, words):
     make(tmp_path)
     with pytest.raises(UserError) as error:

@@ -1,13 +1,14 @@
 """CoCoOp against cocoop.json: released CoCoOp on the same weights, one SGD step."""
-import goldens_recipe as recipe
+
 import pytest
 import torch
-from golden_trainers import (
+
+import helpers.goldens_recipe as recipe
+from helpers.golden_trainers import (
     assert_sgd_step,
     batch,
     trainer_on_golden_clip,
 )
-
 from trainers.cocoop import CoCoOp
 
 CASES = recipe.golden("cocoop")["cases"]
@@ -27,7 +28,7 @@ def golden_cocoop(case, **options):
 def test_a_step_equals_the_released_code(case):
     trainer, learner, golden = golden_cocoop(case)
     for row, ids in zip(learner.template.tokens.tolist(), golden["token_ids"]):
-        assert row[:len(ids)] == ids
+        assert row[: len(ids)] == ids
     assert {name: list(p.shape) for name, p in learner.meta_net.named_parameters()} == golden["meta_net"]
     assert_sgd_step(trainer, learner, golden, batch())
 
@@ -48,8 +49,10 @@ def test_released_checkpoints_load_without_their_token_buffers():
     trainer, learner, _ = golden_cocoop("nctx4")
     released = {**learner.state_dict(), "token_prefix": torch.ones(6, 1, 128), "token_suffix": torch.ones(6, 72, 128)}
     learner.load_state_dict(released)
-    assert list(learner.state_dict()) == ["ctx", *(f"meta_net.linear{i}.{kind}" for i in (1, 2)
-                                                   for kind in ("weight", "bias"))]
+    assert list(learner.state_dict()) == [
+        "ctx",
+        *(f"meta_net.linear{i}.{kind}" for i in (1, 2) for kind in ("weight", "bias")),
+    ]
 
 
 def test_images_stand_alone(assert_images_stand_alone):

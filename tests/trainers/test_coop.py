@@ -1,10 +1,18 @@
 """CoOp against coop.json: released CoOp on the same weights, one and three SGD steps."""
-import goldens_recipe as recipe
+
 import numpy as np
 import pytest
 import torch
-from golden_trainers import assert_gradients, assert_logits, assert_parameters, batch, sgd, trainer_on_golden_clip
 
+import helpers.goldens_recipe as recipe
+from helpers.golden_trainers import (
+    assert_gradients,
+    assert_logits,
+    assert_parameters,
+    batch,
+    sgd,
+    trainer_on_golden_clip,
+)
 from trainers.coop import CoOp
 
 CASES = recipe.golden("coop")["cases"]
@@ -15,11 +23,16 @@ def test_three_steps_equal_the_released_code(case):
     golden, config = CASES[case], CASES[case]["config"]
     res = config.get("res", 32)
     trainer = trainer_on_golden_clip(
-        CoOp, "rn" if config["bb"] == "RN50" else "vit", N_CTX=config.get("n", config["n_ctx"]), CSC=config["csc"],
-        CTX_INIT=config["init"], CLASS_TOKEN_POSITION=config["pos"])
+        CoOp,
+        "rn" if config["bb"] == "RN50" else "vit",
+        N_CTX=config.get("n", config["n_ctx"]),
+        CSC=config["csc"],
+        CTX_INIT=config["init"],
+        CLASS_TOKEN_POSITION=config["pos"],
+    )
     learner = trainer.prompt_learner
     for row, ids in zip(learner.template.tokens.tolist(), golden["token_ids"]):
-        assert row[:len(ids)] == ids
+        assert row[: len(ids)] == ids
     if not isinstance(golden["trainable"]["ctx"], str):  # the other case starts from the words
         learner.load_state_dict({name: recipe.train_value(**t) for name, t in golden["trainable"].items()})
     parameters, data, losses = dict(learner.named_parameters()), batch(res), []

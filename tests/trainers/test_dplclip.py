@@ -1,11 +1,12 @@
 """DPL: one context a domain in training, one an image in evaluation, one a batch on request."""
-import goldens_recipe as recipe
+
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_trainers import batch, trainer_on_golden_clip
 
+import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
+from helpers.golden_trainers import batch, trainer_on_golden_clip
 from trainers.dplclip import DPLCLIP
 
 
@@ -53,8 +54,11 @@ def test_images_stand_alone(assert_images_stand_alone):
 def test_layers_and_gradients():
     trainer = trainer_on_golden_clip(DPLCLIP, N_CTX=2, MLP_WIDTH=16, MLP_DEPTH=4)
     assert {n: tuple(p.shape) for n, p in trainer.mlp_model.named_parameters() if p.dim() == 2} == {
-        "input.weight": (16, 64), "hiddens.0.weight": (16, 16), "hiddens.1.weight": (16, 16),
-        "output.weight": (2 * 128, 16)}
+        "input.weight": (16, 64),
+        "hiddens.0.weight": (16, 16),
+        "hiddens.1.weight": (16, 16),
+        "output.weight": (2 * 128, 16),
+    }
     trainer.loss(batch())["loss"].backward()
     assert all(p.grad.norm() > 0 for p in trainer.mlp_model.parameters())
 

@@ -1,9 +1,17 @@
 """DPSPG against dpspg.json: both stages of the released code on the same weights."""
-import goldens_recipe as recipe
+
 import pytest
 import torch
-from golden_trainers import assert_gradients, assert_logits, assert_parameters, batch, sgd, trainer_on_golden_clip
 
+import helpers.goldens_recipe as recipe
+from helpers.golden_trainers import (
+    assert_gradients,
+    assert_logits,
+    assert_parameters,
+    batch,
+    sgd,
+    trainer_on_golden_clip,
+)
 from trainers.dpspg import DPSPG, DPSPGLabels
 
 CASES = recipe.golden("dpspg")["cases"]
@@ -16,7 +24,7 @@ def test_stage_one_step(case):
     learner = trainer.learner
     for part, name in ((learner.pos, "pos"), (learner.neg, "neg")):
         for row, ids in zip(part.template.tokens.tolist(), golden[f"token_ids_{name}"]):
-            assert row[:len(ids)] == ids
+            assert row[: len(ids)] == ids
     if isinstance(golden["trainable"], dict):  # the other case starts from the words
         learner.load_state_dict({name: recipe.train_value(**t) for name, t in golden["trainable"].items()})
     parameters, data = {"pos_ctx": learner.pos_ctx, "neg_ctx": learner.neg_ctx}, batch()
@@ -47,11 +55,16 @@ def stage_two(**options):
     trainer = trainer_on_golden_clip(DPSPG, DROPOUT=0.0, **options)
     generators = {"P": trainer.generators["pos"], "N": trainer.generators["neg"]}
     for letter, generator in generators.items():
-        generator.load_state_dict({
-            name: recipe.train_value(t["key"].replace("dpspg_P:", f"dpspg_{letter}:"), t["shape"], t["kind"])
-            for name, t in golden["pos_generator"].items()})
-    trainer.labels = {sign: torch.stack([recipe.train_value(f"dpspg:best_{sign}_prompts.{i}", (4, 128), "prompt")
-                                         for i in range(4)]) for sign in ("pos", "neg")}
+        generator.load_state_dict(
+            {
+                name: recipe.train_value(t["key"].replace("dpspg_P:", f"dpspg_{letter}:"), t["shape"], t["kind"])
+                for name, t in golden["pos_generator"].items()
+            }
+        )
+    trainer.labels = {
+        sign: torch.stack([recipe.train_value(f"dpspg:best_{sign}_prompts.{i}", (4, 128), "prompt") for i in range(4)])
+        for sign in ("pos", "neg")
+    }
     return trainer, generators, golden
 
 
@@ -79,8 +92,7 @@ def test_stage_two_step():
         optimizer.step()
     for letter, generator in generators.items():
         generator.eval()
-        assert_parameters(dict(generator.named_parameters()), golden[f"{letter}_after"], rel=1e-3,
-                          probes=False)
+        assert_parameters(dict(generator.named_parameters()), golden[f"{letter}_after"], rel=1e-3, probes=False)
     with torch.no_grad():
         assert_logits(trainer.predict(data["img"]), golden["test_logits_after_step_alpha_0.2"], atol=1e-3)
 
@@ -93,7 +105,7 @@ def test_a_prediction_does_not_depend_on_the_rest_of_the_batch():
     images = recipe.images(tag=7, batch=6)
     together = trainer.predict(images)
     for i in range(6):
-        torch.testing.assert_close(trainer.predict(images[i:i + 1])[0], together[i], atol=1e-5, rtol=0)
+        torch.testing.assert_close(trainer.predict(images[i : i + 1])[0], together[i], atol=1e-5, rtol=0)
     changed = torch.cat([images[:1], recipe.images(tag=8, batch=5)])
     torch.testing.assert_close(trainer.predict(changed)[0], together[0], atol=1e-5, rtol=0)
     trainer.template.tower.max_tokens = 50  # one image, few classes at a time

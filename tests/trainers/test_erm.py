@@ -1,4 +1,5 @@
 """ERM: whole runs with a tiny backbone, one forward pass of a real one from random weights; nothing is downloaded."""
+
 import urllib.error
 
 import pytest
@@ -12,12 +13,14 @@ from dassl.modeling.backbone import resnet
 @pytest.fixture
 def tiny(monkeypatch):
     """A registered backbone that trains in no time; -> the options that choose it."""
+
     class Tiny(nn.Sequential):
         out_features = 8
 
     def build(pretrained, **kwargs):
         assert not pretrained
         return Tiny(nn.Conv2d(3, 8, 4, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
     monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, "tiny", build)
     return "MODEL.BACKBONE.NAME", "tiny"
 
@@ -50,6 +53,7 @@ def test_clip_names_are_refused(refused):
 def test_weights_out_of_reach_are_one_line(refused, monkeypatch):
     def offline(*args, **kwargs):
         raise urllib.error.URLError("no network")
+
     monkeypatch.setattr(torchvision.models, "get_model", offline)
     line = refused("ERM", "MODEL.BACKBONE.PRETRAINED", True)
     assert "resnet18" in line and "MODEL.BACKBONE.PRETRAINED" in line

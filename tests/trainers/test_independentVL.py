@@ -1,9 +1,10 @@
 """IVLP against ivlp.json: released independent prompting on the same weights, one SGD step, either tower or both."""
-import goldens_recipe as recipe
-import pytest
-from golden_trainers import assert_sgd_step, batch, trainer_on_golden_clip
 
+import pytest
+
+import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
+from helpers.golden_trainers import assert_sgd_step, batch, trainer_on_golden_clip
 from trainers.independentVL import IVLP
 from trainers.vpt import VPT
 
@@ -13,8 +14,13 @@ CASES = recipe.golden("ivlp")["cases"]
 def golden_ivlp(case):
     golden, config = CASES[case], CASES[case]["config"]
     trainer = trainer_on_golden_clip(
-        IVLP, N_CTX_TEXT=config["n"], N_CTX_VISION=config.get("nv", config["n"]), CTX_INIT=config["init"],
-        PROMPT_DEPTH_VISION=config["vd"], PROMPT_DEPTH_TEXT=config["td"])
+        IVLP,
+        N_CTX_TEXT=config["n"],
+        N_CTX_VISION=config.get("nv", config["n"]),
+        CTX_INIT=config["init"],
+        PROMPT_DEPTH_VISION=config["vd"],
+        PROMPT_DEPTH_TEXT=config["td"],
+    )
     trainer.prompt_learner.load_state_dict({name: recipe.train_value(**t) for name, t in golden["trainable"].items()})
     return trainer, golden
 
@@ -43,12 +49,16 @@ def test_images_stand_alone(assert_images_stand_alone):
     assert_images_stand_alone(golden_ivlp("v3_t3_v3ctx_t2ctx")[0])
 
 
-@pytest.mark.parametrize("options, words", [
-    (dict(PROMPT_DEPTH_TEXT=5), "IVLP.PROMPT_DEPTH_TEXT: 5; allowed: 1 to 4"),
-    (dict(PROMPT_DEPTH_TEXT=3, PROMPT_DEPTH_VISION=5), "IVLP.PROMPT_DEPTH_VISION: 5; allowed: 1 to 4"),
-    (dict(PROMPT_DEPTH_TEXT=0, PROMPT_DEPTH_VISION=0), "IVLP.PROMPT_DEPTH_VISION: 0.*nothing to learn"),
-    (dict(PROMPT_DEPTH_TEXT=3, N_CTX_TEXT=0), "IVLP.N_CTX_TEXT: 0"),
-    (dict(kind="rn", PROMPT_DEPTH_TEXT=3), "MODEL.BACKBONE.NAME.*IVLP.*golden-rn")])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(PROMPT_DEPTH_TEXT=5), "IVLP.PROMPT_DEPTH_TEXT: 5; allowed: 1 to 4"),
+        (dict(PROMPT_DEPTH_TEXT=3, PROMPT_DEPTH_VISION=5), "IVLP.PROMPT_DEPTH_VISION: 5; allowed: 1 to 4"),
+        (dict(PROMPT_DEPTH_TEXT=0, PROMPT_DEPTH_VISION=0), "IVLP.PROMPT_DEPTH_VISION: 0.*nothing to learn"),
+        (dict(PROMPT_DEPTH_TEXT=3, N_CTX_TEXT=0), "IVLP.N_CTX_TEXT: 0"),
+        (dict(kind="rn", PROMPT_DEPTH_TEXT=3), "MODEL.BACKBONE.NAME.*IVLP.*golden-rn"),
+    ],
+)
 def test_bad_input_is_named(options, words):
     with pytest.raises(UserError, match=words):
         trainer_on_golden_clip(IVLP, **options)
@@ -56,8 +66,18 @@ def test_bad_input_is_named(options, words):
 
 @pytest.mark.parametrize("towers", [(2, 2), (0, 2), (2, 0)], ids=["both", "language", "vision"])
 def test_a_run_learns_and_evaluates_alone(run, towers):
-    options = ("TRAINER.IVLP.PROMPT_DEPTH_VISION", towers[0], "TRAINER.IVLP.PROMPT_DEPTH_TEXT", towers[1],
-               "DATASET.SOURCE_DOMAINS", ["photo"], "DATASET.NUM_SHOTS", 4, "OPTIM.WARMUP_EPOCH", 0)
+    options = (
+        "TRAINER.IVLP.PROMPT_DEPTH_VISION",
+        towers[0],
+        "TRAINER.IVLP.PROMPT_DEPTH_TEXT",
+        towers[1],
+        "DATASET.SOURCE_DOMAINS",
+        ["photo"],
+        "DATASET.NUM_SHOTS",
+        4,
+        "OPTIM.WARMUP_EPOCH",
+        0,
+    )
     record = run("IVLP", *options)
     losses = [epoch["loss"] for epoch in record["history"]]
     assert losses[-1] < losses[0]

@@ -1,9 +1,10 @@
 """KgCoOp: the distance to the hand-written prompt, in both readings, and what it does to what is learnt."""
-import goldens_recipe as recipe
+
 import pytest
 import torch
-from golden_trainers import batch, sgd, trainer_on_golden_clip
 
+import helpers.goldens_recipe as recipe
+from helpers.golden_trainers import batch, sgd, trainer_on_golden_clip
 from promptshift.modeling.text_tower import TextTower
 from trainers.coop import CoOp
 from trainers.kgcoop import KgCoOp
@@ -20,16 +21,19 @@ def shifted(cls, **options):
 
 
 def hand_features():
-    return TextTower(recipe.clip()).encode_texts([f"a photo of a {name.replace('_', ' ')}."
-                                                  for name in recipe.CLASSNAMES])
+    return TextTower(recipe.clip()).encode_texts(
+        [f"a photo of a {name.replace('_', ' ')}." for name in recipe.CLASSNAMES]
+    )
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
 def test_the_loss_is_coop_s_plus_the_weighted_distance_to_the_hand_prompt(distance):
     trainer = shifted(KgCoOp, DISTANCE=distance, W=3.0)
     classes, hand = trainer.class_features(), hand_features()
-    expected = {"euclidean": torch.cdist(classes, hand).diag().square().mean(),
-                "cosine": 1 - torch.cosine_similarity(classes, hand).mean()}[distance]
+    expected = {
+        "euclidean": torch.cdist(classes, hand).diag().square().mean(),
+        "cosine": 1 - torch.cosine_similarity(classes, hand).mean(),
+    }[distance]
     parts = trainer.loss(batch())
     assert expected > 1e-3
     torch.testing.assert_close(parts["knowledge"], 3 * expected)
@@ -37,8 +41,10 @@ def test_the_loss_is_coop_s_plus_the_weighted_distance_to_the_hand_prompt(distan
 
 
 def test_the_released_distance_is_half_of_the_paper_s():
-    paper, released = (shifted(KgCoOp, DISTANCE=distance, W=weight).loss(batch())["loss"]
-                       for distance, weight in (("euclidean", 4.0), ("cosine", 8.0)))
+    paper, released = (
+        shifted(KgCoOp, DISTANCE=distance, W=weight).loss(batch())["loss"]
+        for distance, weight in (("euclidean", 4.0), ("cosine", 8.0))
+    )
     torch.testing.assert_close(paper, released)
 
 
@@ -61,8 +67,17 @@ def test_a_larger_weight_keeps_class_features_nearer():
 
 
 def test_a_run_learns(run):
-    record = run("KgCoOp", "DATASET.SOURCE_DOMAINS", ["photo"], "DATASET.NUM_SHOTS", 8, "OPTIM.WARMUP_EPOCH", 0,
-                 "OPTIM.MAX_EPOCH", 6)
+    record = run(
+        "KgCoOp",
+        "DATASET.SOURCE_DOMAINS",
+        ["photo"],
+        "DATASET.NUM_SHOTS",
+        8,
+        "OPTIM.WARMUP_EPOCH",
+        0,
+        "OPTIM.MAX_EPOCH",
+        6,
+    )
     losses = [epoch["loss"] for epoch in record["history"]]
     assert losses[-1] < losses[0] and record["history"][-1]["knowledge"] > 0
 

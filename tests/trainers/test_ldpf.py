@@ -1,14 +1,15 @@
 """LDPF: who learns from which loss, that no domain label is used, every ablation, exact resume."""
+
 import random
 import shutil
 
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_trainers import batch, trainer_on_golden_clip
 
 import dassl.data.data_manager as data_manager
 from dassl.data.datasets import Datum
+from helpers.golden_trainers import batch, trainer_on_golden_clip
 from promptshift.modeling.latent_domains import reversal_ramp
 from trainers.ldpf import LDPF
 
@@ -33,8 +34,12 @@ def in_training(epoch=0, max_epoch=2, **options):
 
 def gradients(trainer, data):
     trainer.loss(data)["loss"].backward()
-    return {"agnostic": trainer.prompts.ctx_agnostic.grad, "specific": trainer.prompts.ctx_specific.grad,
-            "extractor": trainer.domains.extractor[0].weight.grad, "adversary": trainer.adversary.weight.grad}
+    return {
+        "agnostic": trainer.prompts.ctx_agnostic.grad,
+        "specific": trainer.prompts.ctx_specific.grad,
+        "extractor": trainer.domains.extractor[0].weight.grad,
+        "adversary": trainer.adversary.weight.grad,
+    }
 
 
 def test_contexts_start_as_the_paper_says():
@@ -103,9 +108,13 @@ def numbers(record):
 
 
 def weights(tmp_path, folder, epoch=2):
-    return {(name, part): value for name in ("prompt_learner", "domain_extractor", "class_adversary")
-            for part, value in torch.load(tmp_path / folder / name / f"model.pth.tar-{epoch}",
-                                          weights_only=True)["state_dict"].items()}
+    return {
+        (name, part): value
+        for name in ("prompt_learner", "domain_extractor", "class_adversary")
+        for part, value in torch.load(tmp_path / folder / name / f"model.pth.tar-{epoch}", weights_only=True)[
+            "state_dict"
+        ].items()
+    }
 
 
 def assert_same_weights(tmp_path, first, second):
@@ -122,6 +131,7 @@ def test_domain_labels_change_nothing_but_the_report(run, tmp_path, monkeypatch)
         for items in (dataset.train_x, dataset.val, dataset.test):
             items[:] = [Datum(item.impath, item.label, labels.randrange(4), item.classname) for item in items]
         return dataset
+
     monkeypatch.setattr(data_manager, "build_dataset", shuffled)
     second = run("LDPF", *VIEWS, folder="second")
     assert numbers(second) == numbers(first)
@@ -141,10 +151,17 @@ def test_report_beside_the_result(run):
     assert fusion["u_sel"] >= record["metrics"]["accuracy"] - 100 / record["metrics"]["total"]
 
 
-@pytest.mark.parametrize("options", [
-    ("FUSION", "uniform", "ADVERSARIAL", False), ("FUSION", "gate", "N_S", "auto"), ("DOMAINS", "manual"),
-    ("STEPS", "sequential", "PREC", "amp"), ("CTX_INIT", "", "N_S", 1, "CENTERED", True)],
-    ids=lambda o: "-".join(map(str, o)))
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("FUSION", "uniform", "ADVERSARIAL", False),
+        ("FUSION", "gate", "N_S", "auto"),
+        ("DOMAINS", "manual"),
+        ("STEPS", "sequential", "PREC", "amp"),
+        ("CTX_INIT", "", "N_S", 1, "CENTERED", True),
+    ],
+    ids=lambda o: "-".join(map(str, o)),
+)
 def test_every_ablation_trains_and_is_evaluated_alone_with_the_same_numbers(run, options):
     pairs = [word for name, value in zip(options[::2], options[1::2]) for word in (key(name), value)]
     record = run("LDPF", *SMALLER, *pairs, folder="trained")
@@ -182,14 +199,23 @@ def test_same_seed_same_numbers_whatever_batch_and_cache(run):
     assert [epoch["loss"] for epoch in other["history"]] != [epoch["loss"] for epoch in first["history"]]
 
 
-@pytest.mark.parametrize("options, words", [
-    ((key("N_S"), 0), ("N_S", "'0'", "auto")), ((key("N_S"), "many"), ("N_S", "many")),
-    ((key("N_S"), 100000), ("N_S", "100000", "training images")),
-    ((key("FUSION"), "similar"), ("FUSION", "similar", "uniform", "gate")),
-    ((key("TAU"), 0), ("TAU", "above 0")), ((key("N_CTX_SPECIFIC"), 0), ("N_CTX_SPECIFIC",)),
-    ((key("N_CTX_AGNOSTIC"), 3), ("CTX_INIT", "a photo of a", "N_CTX_AGNOSTIC")),
-    ((key("STEPS"), "sequential", key("SEQUENTIAL_EPOCHS"), 2), ("SEQUENTIAL_EPOCHS", "MAX_EPOCH")),
-    (("DATALOADER.TRAIN_X.SAMPLER", "RandomDomainSampler", "DATALOADER.TRAIN_X.N_DOMAIN", 2), ("SAMPLER", "domain"))])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ((key("N_S"), 0), ("N_S", "'0'", "auto")),
+        ((key("N_S"), "many"), ("N_S", "many")),
+        ((key("N_S"), 100000), ("N_S", "100000", "training images")),
+        ((key("FUSION"), "similar"), ("FUSION", "similar", "uniform", "gate")),
+        ((key("TAU"), 0), ("TAU", "above 0")),
+        ((key("N_CTX_SPECIFIC"), 0), ("N_CTX_SPECIFIC",)),
+        ((key("N_CTX_AGNOSTIC"), 3), ("CTX_INIT", "a photo of a", "N_CTX_AGNOSTIC")),
+        ((key("STEPS"), "sequential", key("SEQUENTIAL_EPOCHS"), 2), ("SEQUENTIAL_EPOCHS", "MAX_EPOCH")),
+        (
+            ("DATALOADER.TRAIN_X.SAMPLER", "RandomDomainSampler", "DATALOADER.TRAIN_X.N_DOMAIN", 2),
+            ("SAMPLER", "domain"),
+        ),
+    ],
+)
 def test_bad_input_is_named(refused, options, words):
     line = refused("LDPF", *options)
     assert all(word in line for word in words), line

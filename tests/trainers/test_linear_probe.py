@@ -1,12 +1,13 @@
 """Linear probing: the fit is scikit-learn's, the model that is kept predicts the same."""
-import goldens_recipe as recipe
+
 import numpy as np
 import pytest
 import torch
-from golden_trainers import trainer_on_golden_clip
 from sklearn.linear_model import LogisticRegression
 
+import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
+from helpers.golden_trainers import trainer_on_golden_clip
 from trainers.linear_probe import LinearProbe
 
 
@@ -51,9 +52,14 @@ def test_images_stand_alone(probe, assert_images_stand_alone):
     assert_images_stand_alone(probe)
 
 
-@pytest.mark.parametrize("options, images", [
-    ((), 480), (("TRAINER.CLIP_LR.AUGMENTED", True), 450),  # whole batches of 50
-    (("TRAINER.CLIP_LR.AUGMENTED", True, "DATALOADER.TRAIN_X.FEATURE_VIEWS", 1), 450)])
+@pytest.mark.parametrize(
+    "options, images",
+    [
+        ((), 480),
+        (("TRAINER.CLIP_LR.AUGMENTED", True), 450),  # whole batches of 50
+        (("TRAINER.CLIP_LR.AUGMENTED", True, "DATALOADER.TRAIN_X.FEATURE_VIEWS", 1), 450),
+    ],
+)
 def test_a_run_fits_once_and_evaluates_alone(run, tmp_path, capsys, options, images):
     options += ("DATALOADER.TRAIN_X.BATCH_SIZE", 50)
     record = run("LinearProbe", *options)
@@ -61,8 +67,9 @@ def test_a_run_fits_once_and_evaluates_alone(run, tmp_path, capsys, options, ima
     assert fitted == images and record["metrics"]["accuracy"] > 30  # chance: 5
     state = torch.load(tmp_path / "run" / "linear_probe" / "model-best.pth.tar", weights_only=True)["state_dict"]
     assert set(state) == {"weight", "bias"}
-    assert run("CLIP_LR", *options, folder="eval", model_dir="run", config="LinearProbe")["metrics"] \
-        == record["metrics"]
+    assert (
+        run("CLIP_LR", *options, folder="eval", model_dir="run", config="LinearProbe")["metrics"] == record["metrics"]
+    )
 
 
 def test_views_without_augmentation_are_refused(refused):

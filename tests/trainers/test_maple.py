@@ -1,10 +1,11 @@
 """MaPLe against maple.json: released MaPLe on the same weights, one SGD step."""
-import goldens_recipe as recipe
+
 import pytest
 import torch
-from golden_trainers import assert_sgd_step, batch, trainer_on_golden_clip
 
+import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
+from helpers.golden_trainers import assert_sgd_step, batch, trainer_on_golden_clip
 from trainers.maple import MaPLe
 
 CASES = recipe.golden("maple")["cases"]
@@ -24,8 +25,10 @@ def released_prompts(golden):
 def released_clip():
     """What a released file holds beside the prompts, under the names it has there."""
     names = {"visual.": "image_encoder.", "transformer.": "text_encoder.transformer."}
-    clip = {next((new + key.removeprefix(old) for old, new in names.items() if key.startswith(old)), key): value
-            for key, value in recipe.state_dict().items()}
+    clip = {
+        next((new + key.removeprefix(old) for old, new in names.items() if key.startswith(old)), key): value
+        for key, value in recipe.state_dict().items()
+    }
     tokens = torch.zeros(8, 1, 128)  # of other classes
     return {**clip, "prompt_learner.token_prefix": tokens, "prompt_learner.token_suffix": tokens}
 
@@ -35,7 +38,7 @@ def test_a_step_equals_the_released_code(case):
     trainer, golden = golden_maple(case)
     learner = trainer.prompt_learner
     for row, ids in zip(learner.template.tokens.tolist(), golden["token_ids"]):
-        assert row[:len(ids)] == ids
+        assert row[: len(ids)] == ids
     assert set(learner.state_dict()) == set(golden["trainable"])  # what is saved: prompts and projections alone
     assert_sgd_step(trainer, learner, golden, batch())
 
@@ -59,10 +62,16 @@ def test_images_stand_alone(assert_images_stand_alone):
     assert_images_stand_alone(golden_maple("depth3_nctx2_words")[0])
 
 
-@pytest.mark.parametrize("options, words", [
-    (dict(N_CTX=0), "MAPLE.N_CTX: 0.*1 and more"), (dict(N_CTX=5), "CTX_INIT: 'a photo of a'.*N_CTX 5"),
-    (dict(PROMPT_DEPTH=5), "MAPLE.PROMPT_DEPTH: 5; allowed: 1 to 4"), (dict(PROMPT_DEPTH=0), "PROMPT_DEPTH: 0"),
-    (dict(kind="rn", PROMPT_DEPTH=3), "MODEL.BACKBONE.NAME.*MAPLE.*golden-rn")])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(N_CTX=0), "MAPLE.N_CTX: 0.*1 and more"),
+        (dict(N_CTX=5), "CTX_INIT: 'a photo of a'.*N_CTX 5"),
+        (dict(PROMPT_DEPTH=5), "MAPLE.PROMPT_DEPTH: 5; allowed: 1 to 4"),
+        (dict(PROMPT_DEPTH=0), "PROMPT_DEPTH: 0"),
+        (dict(kind="rn", PROMPT_DEPTH=3), "MODEL.BACKBONE.NAME.*MAPLE.*golden-rn"),
+    ],
+)
 def test_bad_input_is_named(options, words):
     with pytest.raises(UserError, match=words):
         trainer_on_golden_clip(MaPLe, **options)

@@ -1,13 +1,14 @@
 """PromptAlign against promptalign.json: kept views, losses, gradients, parameters and logits of the released code."""
+
 from types import SimpleNamespace
 
-import goldens_recipe as recipe
 import numpy as np
 import pytest
 import torch
-from golden_trainers import assert_gradients, assert_logits, assert_parameters, trainer_on_golden_clip
 
-from promptshift.engine.adaptation import adapt
+import helpers.goldens_recipe as recipe
+from helpers.golden_trainers import assert_gradients, assert_logits, assert_parameters, trainer_on_golden_clip
+from promptshift.adapting.steps import adapt
 from promptshift.modeling.prototypes import SourcePrototypes
 from trainers.promptalign import PromptAlign
 
@@ -16,19 +17,30 @@ CASES = recipe.golden("promptalign")["cases"]
 
 def golden_source(n_ctx=2):
     shape = (recipe.VIT["vision_layers"], 1 + 16 + n_ctx, recipe.VIT["vision_width"])
-    means, variances = (torch.from_numpy(0.5 * recipe.normal(f"promptalign:target_{kind}", shape)).float()
-                        for kind in ("mean", "var"))
+    means, variances = (
+        torch.from_numpy(0.5 * recipe.normal(f"promptalign:target_{kind}", shape)).float() for kind in ("mean", "var")
+    )
     return SourcePrototypes(means, variances.abs(), *(torch.empty(0) for _ in range(3)), about={})
 
 
 def golden_promptalign(case):
     golden, c = CASES[case], CASES[case]["config"]
     trainer = trainer_on_golden_clip(
-        PromptAlign, PREC="fp32", RELEASED_LAYERS=True, ALIGN_LAYER_FROM=c["f"], ALIGN_LAYER_TO=c["t"],
-        TPT_LOSS=c["tpt"], DISTR_ALIGN=c["al"], **{key: value for key, value in c.items() if key.isupper()})
-    trainer.prompt_learner.load_state_dict({
-        name: recipe.train_value(t["key"], t["shape"], t["kind"])
-        for name, t in golden["trainable (keys are those of method 'maple')"].items()})
+        PromptAlign,
+        PREC="fp32",
+        RELEASED_LAYERS=True,
+        ALIGN_LAYER_FROM=c["f"],
+        ALIGN_LAYER_TO=c["t"],
+        TPT_LOSS=c["tpt"],
+        DISTR_ALIGN=c["al"],
+        **{key: value for key, value in c.items() if key.isupper()},
+    )
+    trainer.prompt_learner.load_state_dict(
+        {
+            name: recipe.train_value(t["key"], t["shape"], t["kind"])
+            for name, t in golden["trainable (keys are those of method 'maple')"].items()
+        }
+    )
     trainer.source = golden_source()
     return trainer, golden
 
@@ -48,8 +60,9 @@ def test_an_image_is_adapted_as_by_the_released_code(case):
     values = {name: value.clone().requires_grad_() for name, value in seen.start.items()}
     trainer.adaptation_loss(values, seen).sum().backward()
     gradients = {name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in values.items()}
-    assert_gradients({name: SimpleNamespace(grad=gradient) for name, gradient in of_one_image(gradients).items()},
-                     golden["grad"])
+    assert_gradients(
+        {name: SimpleNamespace(grad=gradient) for name, gradient in of_one_image(gradients).items()}, golden["grad"]
+    )
     adapted, whole = adapt(seen.start, lambda values: trainer.adaptation_loss(values, seen), 1, 0.04, 0.01)
     assert_parameters(of_one_image(adapted), golden["param_after"], rel=1e-3, probes=False)
     assert whole.all()

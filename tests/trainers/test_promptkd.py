@@ -1,17 +1,18 @@
 """PromptKD against promptkd.json (released code on the same weights), and what the paper promises, on runs."""
+
 import json
 
-import goldens_recipe as recipe
 import pytest
 import torch
-from golden_run import golden_run
-from golden_trainers import assert_gradients, assert_logits, assert_parameters
 
+import helpers.goldens_recipe as recipe
 from dassl.engine import TrainerBase
 from dassl.utils import save_checkpoint
 from dassl.utils.errors import UserError
-from promptshift.engine.named_run import load_weights
+from helpers.golden_run import golden_run
+from helpers.golden_trainers import assert_gradients, assert_logits, assert_parameters
 from promptshift.modeling.clip import _build, empty_clip
+from promptshift.runs.finished_run import load_weights
 from trainers.independentVL import IVLP
 from trainers.promptkd import PromptKD
 
@@ -23,12 +24,23 @@ PROMPTS = ["N_CTX_VISION", 2, "N_CTX_TEXT", 2, "PROMPT_DEPTH_VISION", 3, "PROMPT
 def golden_teacher():
     """The teacher's CLIP of the golden file: other sizes, seed 1; heads of 64 channels."""
     m = FILE["teacher_model"]
-    sizes = {"embed_dim": m["embed_dim"], "image_size": m["image_resolution"], "patch_size": m["patch"],
-             "vision_width": m["vision_width"], "vision_layers": m["vision_layers"],
-             "vision_heads": m["vision_width"] // 64, "text_width": m["text_width"], "text_layers": m["text_layers"],
-             "text_heads": m["text_width"] // 64, "context_length": 77, "vocab_size": m["vocab_size"]}
-    state = {name: torch.as_tensor(recipe.clip_value(name, tuple(value.shape), FILE["teacher_SEED"]))
-             for name, value in empty_clip(sizes).state_dict().items()}
+    sizes = {
+        "embed_dim": m["embed_dim"],
+        "image_size": m["image_resolution"],
+        "patch_size": m["patch"],
+        "vision_width": m["vision_width"],
+        "vision_layers": m["vision_layers"],
+        "vision_heads": m["vision_width"] // 64,
+        "text_width": m["text_width"],
+        "text_layers": m["text_layers"],
+        "text_heads": m["text_width"] // 64,
+        "context_length": 77,
+        "vocab_size": m["vocab_size"],
+    }
+    state = {
+        name: torch.as_tensor(recipe.clip_value(name, tuple(value.shape), FILE["teacher_SEED"]))
+        for name, value in empty_clip(sizes).state_dict().items()
+    }
     return _build(state, sizes, "golden-teacher", "fp32", "cpu")
 
 
@@ -37,12 +49,25 @@ def golden_promptkd(case, names=tuple(FILE["classnames"])):
     student = [word if isinstance(word, int) else f"TRAINER.PROMPTKD.{word}" for word in PROMPTS]
     teacher = [word if isinstance(word, int) else f"TRAINER.PROMPTSRC.{word}" for word in PROMPTS]
     trainer = golden_run(
-        PromptKD, list(names), "OPTIM.LR", 0.005, *student,
-        "TRAINER.PROMPTKD.TEACHER_OPTS", [*teacher, "TRAINER.PROMPTSRC.CTX_INIT", "a photo of a"],
-        "TRAINER.PROMPTKD.KD_WEIGHT", config["w"], "TRAINER.PROMPTKD.TEMPERATURE", config["T"],
-        "TRAINER.PROMPTKD.MODAL", config["modal"], load_teacher_clip=lambda trainer: golden_teacher())
-    for module, tensors, seed in ((trainer.teacher, "teacher_prompts", FILE["teacher_SEED"]),
-                                  (trainer.student, "student_trainable", 0)):
+        PromptKD,
+        list(names),
+        "OPTIM.LR",
+        0.005,
+        *student,
+        "TRAINER.PROMPTKD.TEACHER_OPTS",
+        [*teacher, "TRAINER.PROMPTSRC.CTX_INIT", "a photo of a"],
+        "TRAINER.PROMPTKD.KD_WEIGHT",
+        config["w"],
+        "TRAINER.PROMPTKD.TEMPERATURE",
+        config["T"],
+        "TRAINER.PROMPTKD.MODAL",
+        config["modal"],
+        load_teacher_clip=lambda trainer: golden_teacher(),
+    )
+    for module, tensors, seed in (
+        (trainer.teacher, "teacher_prompts", FILE["teacher_SEED"]),
+        (trainer.student, "student_trainable", 0),
+    ):
         values = {name: recipe.train_value(**t, seed=seed) for name, t in CASES[case][tensors].items()}
         module.load_state_dict(values, strict=False)
     return trainer
@@ -53,7 +78,7 @@ def test_a_step_equals_the_released_code(case):
     golden, images = CASES[case], recipe.images()
     trainer = golden_promptkd(case)
     for row, ids in zip(trainer.teacher.template.tokens.tolist(), golden["teacher_token_ids"], strict=True):
-        assert row[:len(ids)] == ids
+        assert row[: len(ids)] == ids
     classes = trainer.class_features()
     assert_logits(classes, golden["teacher_text_features_norm"])
     assert_logits(trainer.teacher_logits(images, classes), golden["teacher_logits"])
@@ -107,8 +132,20 @@ def test_released_checkpoints_load():
     assert torch.equal(trainer.teacher.prompt_learner.ctx, before)
 
 
-SMALL = ["TRAINER.PROMPTKD.TEACHER_NAME", "mini", "DATASET.SOURCE_DOMAINS", "['photo']", "DATASET.NUM_SHOTS", 2,
-         "TRAINER.PROMPTKD.TEACHER_SHOTS", 2, "DATALOADER.TRAIN_X.BATCH_SIZE", 40, "OPTIM.LR", 0.001]
+SMALL = [
+    "TRAINER.PROMPTKD.TEACHER_NAME",
+    "mini",
+    "DATASET.SOURCE_DOMAINS",
+    "['photo']",
+    "DATASET.NUM_SHOTS",
+    2,
+    "TRAINER.PROMPTKD.TEACHER_SHOTS",
+    2,
+    "DATALOADER.TRAIN_X.BATCH_SIZE",
+    40,
+    "OPTIM.LR",
+    0.001,
+]
 BASE, NEW = [*SMALL, "DATASET.SUBSAMPLE_CLASSES", "base"], [*SMALL, "DATASET.SUBSAMPLE_CLASSES", "new"]
 
 
@@ -134,8 +171,16 @@ def test_labels_play_no_part(run, tmp_path, monkeypatch):
 
 
 def test_dpc_on_promptkd_keeps_new_classes_and_leaves_the_teacher(run, tmp_path):
-    few = ["TRAINER.DPC.BACKBONE", "PromptKD", "DATALOADER.TRAIN_X.BATCH_SIZE", 8, "OPTIM.MAX_EPOCH", 1,
-           "TRAINER.DPC.BACKBONE_OPTS", ["OPTIM.MAX_EPOCH", 1, "DATALOADER.TRAIN_X.BATCH_SIZE", 40]]
+    few = [
+        "TRAINER.DPC.BACKBONE",
+        "PromptKD",
+        "DATALOADER.TRAIN_X.BATCH_SIZE",
+        8,
+        "OPTIM.MAX_EPOCH",
+        1,
+        "TRAINER.DPC.BACKBONE_OPTS",
+        ["OPTIM.MAX_EPOCH", 1, "DATALOADER.TRAIN_X.BATCH_SIZE", 40],
+    ]
     run("DPC", *BASE, *few, folder="dpc", config="DPC")
     stages = (tmp_path / "output" / "stages").rglob("result.json")
     stage = next(path.parent for path in stages if "PromptKD" in str(path))
@@ -145,30 +190,45 @@ def test_dpc_on_promptkd_keeps_new_classes_and_leaves_the_teacher(run, tmp_path)
     assert "tuned.VPT_image_trans.conv1.0.weight" in state and not any(k.startswith("tuned.teacher") for k in state)
 
 
-@pytest.mark.parametrize("opts, words", [
-    (["TRAINER.PROMPTKD.MODAL", "base2new"], ["MODAL", "base2new", "did you mean 'base2novel'"]),
-    (["TRAINER.MODAL", "xd"], ["TRAINER.PROMPTKD.MODAL", "xd", "cross"]),
-    (["TRAINER.PROMPTKD.TEACHER_RUN", "/nowhere"], ["TEACHER_RUN", "/nowhere"]),
-    (["TRAINER.PROMPTKD.TEACHER_NAME", "mini_lagre"], ["mini_lagre", "did you mean 'mini_large'"]),
-    (["TRAINER.PROMPTKD.PROJECT_LAYER", 3], ["PROJECT_LAYER", "3", "1, 2"]),
-    (["TRAINER.PROMPTKD.TEMPERATURE", 0.0], ["TEMPERATURE", "above 0"]),
-    (["DATALOADER.TRAIN_X.FEATURE_VIEWS", 2], ["FEATURE_VIEWS", "PromptKD"]),
-])
+@pytest.mark.parametrize(
+    "opts, words",
+    [
+        (["TRAINER.PROMPTKD.MODAL", "base2new"], ["MODAL", "base2new", "did you mean 'base2novel'"]),
+        (["TRAINER.MODAL", "xd"], ["TRAINER.PROMPTKD.MODAL", "xd", "cross"]),
+        (["TRAINER.PROMPTKD.TEACHER_RUN", "/nowhere"], ["TEACHER_RUN", "/nowhere"]),
+        (["TRAINER.PROMPTKD.TEACHER_NAME", "mini_lagre"], ["mini_lagre", "did you mean 'mini_large'"]),
+        (["TRAINER.PROMPTKD.PROJECT_LAYER", 3], ["PROJECT_LAYER", "3", "1, 2"]),
+        (["TRAINER.PROMPTKD.TEMPERATURE", 0.0], ["TEMPERATURE", "above 0"]),
+        (["DATALOADER.TRAIN_X.FEATURE_VIEWS", 2], ["FEATURE_VIEWS", "PromptKD"]),
+    ],
+)
 def test_what_cannot_be_is_refused_in_one_line(opts, words, refused):
     line = refused("PromptKD", *BASE, *opts)
     assert all(word in line for word in words), line
 
 
 def test_a_teacher_of_other_data_is_refused_by_what_differs(run, refused, tmp_path):
-    run("PromptSRC", "DATASET.SOURCE_DOMAINS", "['photo']", "DATASET.NUM_SHOTS", 2, "DATASET.SUBSAMPLE_CLASSES", "base",
-        "OPTIM.MAX_EPOCH", 1, folder="teacher")
-    for i, (change, words) in enumerate([
-        (["SEED", 2], ["SEED 1", "expected 2"]),
-        (["TRAINER.PROMPTKD.MODAL", "cross", "SEED", 2], ["SEED 1", "expected 2"]),
-        (["TRAINER.PROMPTKD.TEACHER_SHOTS", 4], ["DATASET.NUM_SHOTS 2", "expected 4"]),
-        (["DATASET.SOURCE_DOMAINS", "['cartoon']"], ["DATASET.SOURCE_DOMAINS", "photo", "cartoon"]),
-        (["TRAINER.PROMPTKD.TEACHER_NAME", "mini_large"], ["MODEL.BACKBONE.NAME mini", "expected mini_large"]),
-    ]):
+    run(
+        "PromptSRC",
+        "DATASET.SOURCE_DOMAINS",
+        "['photo']",
+        "DATASET.NUM_SHOTS",
+        2,
+        "DATASET.SUBSAMPLE_CLASSES",
+        "base",
+        "OPTIM.MAX_EPOCH",
+        1,
+        folder="teacher",
+    )
+    for i, (change, words) in enumerate(
+        [
+            (["SEED", 2], ["SEED 1", "expected 2"]),
+            (["TRAINER.PROMPTKD.MODAL", "cross", "SEED", 2], ["SEED 1", "expected 2"]),
+            (["TRAINER.PROMPTKD.TEACHER_SHOTS", 4], ["DATASET.NUM_SHOTS 2", "expected 4"]),
+            (["DATASET.SOURCE_DOMAINS", "['cartoon']"], ["DATASET.SOURCE_DOMAINS", "photo", "cartoon"]),
+            (["TRAINER.PROMPTKD.TEACHER_NAME", "mini_large"], ["MODEL.BACKBONE.NAME mini", "expected mini_large"]),
+        ]
+    ):
         own = ["OUTPUT_DIR", tmp_path / f"refused{i}"]
         line = refused("PromptKD", *BASE, "TRAINER.PROMPTKD.TEACHER_RUN", tmp_path / "teacher", *own, *change)
         assert "TEACHER_RUN" in line and all(word in line for word in words), line

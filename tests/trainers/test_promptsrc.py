@@ -1,27 +1,49 @@
 """PromptSRC against promptsrc.json: released PromptSRC on the same weights; the mean of prompts over epochs."""
+
 import shutil
 
-import goldens_recipe as recipe
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_trainers import assert_logits, assert_parameters, assert_sgd_step, batch, sgd, trainer_on_golden_clip
 
+import helpers.goldens_recipe as recipe
+from helpers.golden_trainers import (
+    assert_logits,
+    assert_parameters,
+    assert_sgd_step,
+    batch,
+    sgd,
+    trainer_on_golden_clip,
+)
 from promptshift.modeling.templates import IMAGENET_60
 from trainers.promptsrc import PromptSRC, gaussian
 
 GOLDEN = recipe.golden("promptsrc")
 CASES = GOLDEN["cases"]
-SMALL = ("DATASET.SOURCE_DOMAINS", ["photo"], "DATASET.NUM_SHOTS", 4, "TRAINER.PROMPTSRC.GPA_MEAN", 2,
-         "TEST.FINAL_MODEL", "last_step")
+SMALL = (
+    "DATASET.SOURCE_DOMAINS",
+    ["photo"],
+    "DATASET.NUM_SHOTS",
+    4,
+    "TRAINER.PROMPTSRC.GPA_MEAN",
+    2,
+    "TEST.FINAL_MODEL",
+    "last_step",
+)
 
 
 def golden_promptsrc(case, **options):
     golden, config = CASES[case], CASES[case]["config"]
     trainer = trainer_on_golden_clip(
-        PromptSRC, N_CTX_TEXT=config["nt"], N_CTX_VISION=config["nv"], CTX_INIT=config["init"],
-        PROMPT_DEPTH_VISION=config["vd"], PROMPT_DEPTH_TEXT=config["td"], **options)
+        PromptSRC,
+        N_CTX_TEXT=config["nt"],
+        N_CTX_VISION=config["nv"],
+        CTX_INIT=config["init"],
+        PROMPT_DEPTH_VISION=config["vd"],
+        PROMPT_DEPTH_TEXT=config["td"],
+        **options,
+    )
     trainer.prompt_learner.load_state_dict({name: recipe.train_value(**t) for name, t in golden["trainable"].items()})
     return trainer, golden
 
@@ -41,7 +63,8 @@ def test_each_term_equals_the_released_code_s():
     assert parts["text_l1"].item() == pytest.approx(25 * expected["l1_text_mean_unweighted"], rel=5e-5)
     assert parts["image_l1"].item() == pytest.approx(10 * expected["l1_image_mean_unweighted"], rel=5e-5)
     assert parts["kl"].item() == pytest.approx(
-        expected["kl_sum_before_dividing_by_numel"] / expected["numel"], rel=5e-5)
+        expected["kl_sum_before_dividing_by_numel"] / expected["numel"], rel=5e-5
+    )
 
 
 @pytest.mark.parametrize("case", GOLDEN["gpa_weights_epoch_1_to_N"])
@@ -108,11 +131,15 @@ def test_a_checkpoint_without_the_mean_is_not_resumed(run, refused, tmp_path):
     assert "no prompt mean" in refused("PromptSRC", *SMALL, "RESUME", tmp_path / "released")
 
 
-@pytest.mark.parametrize("options, words", [
-    (("TRAINER.PROMPTSRC.GPA_STD", 0), ("GPA_STD", "above 0")),
-    (("TRAINER.PROMPTSRC.GPA_MEAN", 500), ("GPA_MEAN", "500", "MAX_EPOCH")),
-    (("TRAINER.PROMPTSRC.TEMPLATES", ["a photo"]), ("TEMPLATES", "a photo", "{}")),
-    (("TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", 9), ("PROMPTSRC.PROMPT_DEPTH_TEXT", "9", "1 to 3"))])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (("TRAINER.PROMPTSRC.GPA_STD", 0), ("GPA_STD", "above 0")),
+        (("TRAINER.PROMPTSRC.GPA_MEAN", 500), ("GPA_MEAN", "500", "MAX_EPOCH")),
+        (("TRAINER.PROMPTSRC.TEMPLATES", ["a photo"]), ("TEMPLATES", "a photo", "{}")),
+        (("TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", 9), ("PROMPTSRC.PROMPT_DEPTH_TEXT", "9", "1 to 3")),
+    ],
+)
 def test_bad_input_is_named(refused, options, words):
     line = refused("PromptSRC", *options)
     assert all(word in line for word in words), line

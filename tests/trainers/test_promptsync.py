@@ -1,13 +1,14 @@
 """PromptSync: its losses against plain loops, what each ablation leaves out, and the source classes it weighs by."""
+
 from types import SimpleNamespace
 
-import goldens_recipe as recipe
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_trainers import trainer_on_golden_clip
 
+import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
+from helpers.golden_trainers import trainer_on_golden_clip
 from promptshift.losses import prototype_discrimination, weighted_distance
 from promptshift.modeling.prototypes import SourcePrototypes
 from promptshift.modeling.views import take_views
@@ -24,9 +25,14 @@ def promptsync(classes=tuple(recipe.CLASSNAMES), **options):
     """A PromptSync on the golden CLIP with prototypes of the given classes, prepared for a stream."""
     torch.manual_seed(1)
     trainer = trainer_on_golden_clip(PromptSync, **({"PREC": "fp32", "VIEWS": 8, "TPT_THRESHOLD": 0.25} | options))
-    source = SourcePrototypes(torch.zeros(4, 19, 192), torch.ones(4, 19, 192), unit(len(classes), 64),
-                              unit(3, len(classes), 64, seed=2), unit(len(classes), 64, seed=3),
-                              {"classes": list(classes)})
+    source = SourcePrototypes(
+        torch.zeros(4, 19, 192),
+        torch.ones(4, 19, 192),
+        unit(len(classes), 64),
+        unit(3, len(classes), 64, seed=2),
+        unit(len(classes), 64, seed=3),
+        {"classes": list(classes)},
+    )
     trainer.find_source = lambda: source
     trainer.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=list(recipe.CLASSNAMES)))
     trainer.diagnostics = {}
@@ -87,12 +93,15 @@ def test_alignment_is_that_of_each_image_and_its_confident_views(kinds):
             features = seen.features[i, rows]
             weights = (20.0 * features @ classes.T).softmax(dim=-1).mean(dim=0)
             expected = torch.zeros(())
-            _, tokens = trainer.view_features(trainer.prompt_learner.prompts(seen.start),
-                                              take_views(seen.views, torch.tensor([rows, rows])))
+            _, tokens = trainer.view_features(
+                trainer.prompt_learner.prompts(seen.start), take_views(seen.views, torch.tensor([rows, rows]))
+            )
             hidden = trainer.tower.blocks[-1](tokens[-1][i])[:, 1:17]
             patches = F.normalize(trainer.tower.visual.ln_post(hidden).mean(dim=1) @ trainer.tower.visual.proj, dim=-1)
-            ours = {kind: F.normalize(values.mean(dim=0), dim=-1) for kind, values in (("cls", features),
-                                                                                      ("vision", patches))}
+            ours = {
+                kind: F.normalize(values.mean(dim=0), dim=-1)
+                for kind, values in (("cls", features), ("vision", patches))
+            }
             for k in range(6):
                 for kind, prototypes in (("cls", source.cls[0]), ("vision", source.vision), ("text", source.text)):
                     if kind in kinds:
@@ -104,9 +113,12 @@ def test_alignment_is_that_of_each_image_and_its_confident_views(kinds):
 def test_each_setting_leaves_out_what_it_says():
     vision, text = "proj.weight", "compound_prompts_text.1"
     seen, found = None, {}
-    for name, options in {"align": dict(DISCRIMINATE="off"), "image": dict(ALIGN=False, DISCRIMINATE="image"),
-                          "detached": dict(DISCRIMINATE="off", DETACH_WEIGHTS=True),
-                          "entropy": dict(ALIGN=False, DISCRIMINATE="off", ENTROPY_W=1.0)}.items():
+    for name, options in {
+        "align": dict(DISCRIMINATE="off"),
+        "image": dict(ALIGN=False, DISCRIMINATE="image"),
+        "detached": dict(DISCRIMINATE="off", DETACH_WEIGHTS=True),
+        "entropy": dict(ALIGN=False, DISCRIMINATE="off", ENTROPY_W=1.0),
+    }.items():
         trainer = promptsync(**options)
         trainer.prepare()
         assert trainer.adapts()
@@ -122,8 +134,9 @@ def test_each_setting_leaves_out_what_it_says():
     assert not alone.adapts()  # discrimination before the stream, nothing an image
 
 
-@pytest.mark.parametrize("cadence, first, steps", [("once", 0, 1), ("off", 0, 0), ("image", 0, 0), ("3", 0, 1),
-                                                   ("3", 6, 3)])
+@pytest.mark.parametrize(
+    "cadence, first, steps", [("once", 0, 1), ("off", 0, 0), ("image", 0, 0), ("3", 0, 1), ("3", 6, 3)]
+)
 def test_discrimination_before_the_stream_and_every_n_images(cadence, first, steps):
     trainer = promptsync()
     trainer.options.DISCRIMINATE = cadence

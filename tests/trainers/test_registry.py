@@ -1,4 +1,5 @@
 """Every registered trainer, whatever it is: documented, configured, and able to run one epoch on the mini world."""
+
 import inspect
 import json
 import re
@@ -8,15 +9,21 @@ import pytest
 import torch
 
 from dassl.engine import TRAINER_REGISTRY, build_trainer
-from promptshift.engine.config import build_cfg, flatten
-from promptshift.engine.prompt_trainer import PromptTrainer
-from promptshift.engine.run import deployed_epoch, main
+from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.paths import load_plugins
+from promptshift.runs.config import build_cfg, flatten
+from promptshift.runs.run import deployed_epoch, main
 
 load_plugins()
 CHECKOUT = Path(__file__).resolve().parents[2]
-OURS = sorted({cls for name in TRAINER_REGISTRY.registered_names()
-               if (cls := TRAINER_REGISTRY.get(name)).__module__.startswith("trainers.")}, key=lambda c: c.__name__)
+OURS = sorted(
+    {
+        cls
+        for name in TRAINER_REGISTRY.registered_names()
+        if (cls := TRAINER_REGISTRY.get(name)).__module__.startswith("trainers.")
+    },
+    key=lambda c: c.__name__,
+)
 MINI = sorted(path.parent.name for path in (CHECKOUT / "configs" / "trainers").glob("*/mini.yaml"))
 
 
@@ -43,19 +50,38 @@ def tiny(mini_root, tmp_path, monkeypatch):
     monkeypatch.setenv("OUTPUT", str(tmp_path / "output"))
 
     def command(trainer):
-        argv = ["--root", str(mini_root), "--seed", "3", "--trainer", trainer, "--dataset-config-file",
-                "configs/datasets/mini.yaml", "--config-file", f"configs/trainers/{trainer}/mini.yaml",
-                "--source-domains", "photo", "--target-domains", "sketch", "--output-dir", str(tmp_path / "run")]
+        argv = [
+            "--root",
+            str(mini_root),
+            "--seed",
+            "3",
+            "--trainer",
+            trainer,
+            "--dataset-config-file",
+            "configs/datasets/mini.yaml",
+            "--config-file",
+            f"configs/trainers/{trainer}/mini.yaml",
+            "--source-domains",
+            "photo",
+            "--target-domains",
+            "sketch",
+            "--output-dir",
+            str(tmp_path / "run"),
+        ]
         cfg, _ = build_cfg(argv)
         options = ["OPTIM.MAX_EPOCH", 1]
         if cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS:
             options += ["DATALOADER.TRAIN_X.FEATURE_VIEWS", 1]
-        block = f"TRAINER.{TRAINER_REGISTRY.get(trainer).BLOCK}.LABELS." if hasattr(
-            TRAINER_REGISTRY.get(trainer), "BLOCK") else "-"
+        block = (
+            f"TRAINER.{TRAINER_REGISTRY.get(trainer).BLOCK}.LABELS."
+            if hasattr(TRAINER_REGISTRY.get(trainer), "BLOCK")
+            else "-"
+        )
         for key in flatten(cfg):
             if key.startswith(block) and key.rsplit(".", 1)[1] in ("MAX_EPOCH", "FEATURE_VIEWS"):
                 options += [key, 1]
         return [*argv, *map(str, options)]
+
     return command
 
 
@@ -73,4 +99,4 @@ def test_one_epoch_then_the_same_logits_alone_and_in_a_batch(trainer, tiny, tmp_
     with torch.no_grad():
         together = built.model_inference(images)
         for i in range(4):
-            torch.testing.assert_close(built.model_inference(images[i:i + 1])[0], together[i], atol=1e-3, rtol=1e-4)
+            torch.testing.assert_close(built.model_inference(images[i : i + 1])[0], together[i], atol=1e-3, rtol=1e-4)

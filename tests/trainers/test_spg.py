@@ -1,10 +1,12 @@
 """SPG against spg.json: the released code's stage one and GAN step on the same weights; then what only SPG has."""
+
 from types import SimpleNamespace
 
-import goldens_recipe as recipe
 import pytest
 import torch
-from golden_trainers import (
+
+import helpers.goldens_recipe as recipe
+from helpers.golden_trainers import (
     assert_gradients,
     assert_logits,
     assert_parameters,
@@ -12,7 +14,6 @@ from golden_trainers import (
     sgd,
     trainer_on_golden_clip,
 )
-
 from promptshift.modeling.generators import clip_each, image_noise
 from trainers.spg import SPG, SPGLabels, share_of_domains
 
@@ -25,7 +26,7 @@ def test_stage_one_step():
     trainer = trainer_on_golden_clip(SPGLabels)
     learner = trainer.prompt_learner
     for row, ids in zip(learner.template.tokens.tolist(), golden["token_ids"]):
-        assert row[:len(ids)] == ids
+        assert row[: len(ids)] == ids
     learner.load_state_dict({name: recipe.train_value(**t) for name, t in golden["trainable"].items()})
     parameters = dict(learner.named_parameters())
     assert_parameters(parameters, golden["param_init"], rel=1e-6)
@@ -49,15 +50,17 @@ def gan(case="gan_clip_default", **options):
     config = {key: float(value) if "MAX" in key else value for key, value in golden["cfg"].items() if key != "FEAT_DIM"}
     trainer = trainer_on_golden_clip(SPG, D_DROPOUT=0.0, **config, **options)
     trainer.dm = SimpleNamespace(dataset=SimpleNamespace(target_domains=["sketch"]))
-    trainer.labels = {"prompt": torch.stack([recipe.train_value(f"spg:best_prompts.{i}", (4, 128), "prompt")
-                                             for i in range(4)])}
+    trainer.labels = {
+        "prompt": torch.stack([recipe.train_value(f"spg:best_prompts.{i}", (4, 128), "prompt") for i in range(4)])
+    }
     optim = golden["optim"]
     trainer._models, trainer._optims = trainer.modules, {}
     for name, module in trainer.modules.items():
         state = {key: recipe.train_value(t["key"], t["shape"], t["kind"]) for key, t in golden[name].items()}
         module.load_state_dict(state, strict=False)
-        trainer._optims[name] = torch.optim.AdamW(module.parameters(), optim["lr"], tuple(optim["betas"]),
-                                                  optim["eps"], optim["weight_decay"])
+        trainer._optims[name] = torch.optim.AdamW(
+            module.parameters(), optim["lr"], tuple(optim["betas"]), optim["eps"], optim["weight_decay"]
+        )
     noise = torch.from_numpy(recipe.normal("spg:noise", (4, 16)).astype("float32"))
     trainer.training_noise = lambda images: noise[:images]
     trainer.test_noise = lambda name, features: noise[:1].expand(len(features), -1).unsqueeze(0)
@@ -109,9 +112,15 @@ def test_each_tensor_is_clipped_by_the_first_cap_that_names_it():
     assert float(layer.weight.grad.norm()) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("options, clipped", [
-    ({}, True), ({"GRAD_CLIP": False}, False), ({"NO_CLIP_TARGETS": ["photo", "sketch"]}, False),
-    ({"NO_CLIP_TARGETS": ["photo"]}, True)])
+@pytest.mark.parametrize(
+    "options, clipped",
+    [
+        ({}, True),
+        ({"GRAD_CLIP": False}, False),
+        ({"NO_CLIP_TARGETS": ["photo", "sketch"]}, False),
+        ({"NO_CLIP_TARGETS": ["photo"]}, True),
+    ],
+)
 def test_clipping_is_off_by_key_and_for_named_targets(options, clipped):
     trainer, _ = gan()
     trainer.options.update(options)
@@ -131,7 +140,7 @@ def test_noise_belongs_to_image_and_seed_and_is_standard_normal():
     noise = image_noise(features, 20, 3, seed=1)
     assert noise.shape == (3, 400, 20)
     assert abs(float(noise.mean())) < 0.03 and float(noise.std()) == pytest.approx(1, abs=0.03)
-    alone = torch.cat([image_noise(features[i:i + 1], 20, 3, seed=1) for i in range(5)], dim=1)
+    alone = torch.cat([image_noise(features[i : i + 1], 20, 3, seed=1) for i in range(5)], dim=1)
     torch.testing.assert_close(alone, noise[:, :5], atol=1e-4, rtol=0)
     torch.testing.assert_close(image_noise(features.flip(0), 20, 3, seed=1).flip(1), noise, atol=1e-4, rtol=0)
     assert float((image_noise(features, 20, 3, seed=2) - noise).abs().mean()) > 0.5
@@ -163,7 +172,7 @@ def test_test_noise_and_prediction_are_the_image_s_own(noise, samples):
     together = trainer.predict(images)
     assert torch.equal(torch.get_rng_state(), state)
     for i in range(6):
-        torch.testing.assert_close(trainer.predict(images[i:i + 1])[0], together[i], atol=1e-4, rtol=0)
+        torch.testing.assert_close(trainer.predict(images[i : i + 1])[0], together[i], atol=1e-4, rtol=0)
     changed = torch.cat([images[:1], recipe.images(tag=8, batch=5)])
     torch.testing.assert_close(trainer.predict(changed)[0], together[0], atol=1e-4, rtol=0)
     trainer.cfg.SEED = 2

@@ -1,10 +1,11 @@
 """TPT against tpt.json: kept views, loss, gradient and context of the released code; runs on the mini world."""
-import goldens_recipe as recipe
+
 import numpy as np
 import pytest
 import torch
-from golden_trainers import assert_logits, trainer_on_golden_clip
 
+import helpers.goldens_recipe as recipe
+from helpers.golden_trainers import assert_logits, trainer_on_golden_clip
 from trainers.tpt import TPT
 
 CASES = recipe.golden("tpt")["cases"]
@@ -61,9 +62,14 @@ def test_augmix_is_on_where_the_released_code_has_it_on(dataset, on):
 
 
 def test_keys_of_the_released_configurations_are_understood(command):
-    from promptshift.engine.config import build_cfg
+    from promptshift.runs.config import build_cfg
+
     assert build_cfg(command("TPT", "TRAINER.TPT.BATCH_SIZE", 32))[0].TRAINER.TPT.VIEWS == 32
-    cfg, _ = build_cfg(command("PromptAlign", "TRAINER.TPT.BATCH_SIZE", 32, "TRAINER.TPT.LR", 0.04,
-                               "TRAINER.TPT.ALIGN_LAYER_TO", 4))
-    assert (cfg.TRAINER.PROMPTALIGN.VIEWS, cfg.TRAINER.PROMPTALIGN.LR, cfg.TRAINER.PROMPTALIGN.ALIGN_LAYER_TO) \
-        == (32, 0.04, 4)
+    cfg, _ = build_cfg(
+        command("PromptAlign", "TRAINER.TPT.BATCH_SIZE", 32, "TRAINER.TPT.LR", 0.04, "TRAINER.TPT.ALIGN_LAYER_TO", 4)
+    )
+    assert (cfg.TRAINER.PROMPTALIGN.VIEWS, cfg.TRAINER.PROMPTALIGN.LR, cfg.TRAINER.PROMPTALIGN.ALIGN_LAYER_TO) == (
+        32,
+        0.04,
+        4,
+    )

@@ -1,10 +1,11 @@
 """VP: what each prompter adds to which pixels, and that evaluation is a function of the image."""
-import goldens_recipe as recipe
+
 import pytest
 import torch
-from golden_trainers import batch, trainer_on_golden_clip
 
+import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
+from helpers.golden_trainers import batch, trainer_on_golden_clip
 from trainers.vp import METHODS, VP, build_prompter
 from trainers.zsclip import ZeroshotCLIP
 
@@ -35,8 +36,10 @@ def test_a_fixed_patch_stays_top_left():
 def test_a_random_patch_moves_in_training_and_stands_still_in_evaluation():
     torch.manual_seed(0)
     prompter = build_prompter("random_patch", 10, 3, seed=1)
+
     def corners(n):
         return {tuple(added(prompter)[0].nonzero()[0].tolist()) for _ in range(n)}
+
     assert len(corners(200)) > 40  # of 64 places
     assert len(corners(5)) > 1
     prompter.eval()
@@ -63,8 +66,10 @@ def test_images_stand_alone(assert_images_stand_alone, method, kind, res):
     assert_images_stand_alone(trainer_on_golden_clip(VP, kind, METHOD=method, PROMPT_SIZE=4), res)
 
 
-@pytest.mark.parametrize("method, p, words", [("patch", 3, "fixed_patch"), ("padding", 5, "1 to 4"),
-                                              ("fixed_patch", 11, "1 to 10"), ("padding", 0, "1 to")])
+@pytest.mark.parametrize(
+    "method, p, words",
+    [("patch", 3, "fixed_patch"), ("padding", 5, "1 to 4"), ("fixed_patch", 11, "1 to 10"), ("padding", 0, "1 to")],
+)
 def test_prompts_that_do_not_fit_are_named(method, p, words):
     with pytest.raises(UserError, match=words):
         build_prompter(method, 10, p, seed=1)

@@ -1,13 +1,14 @@
 """VPT against vpt.json: released VPT on the same weights, one SGD step, shallow and deep."""
-import goldens_recipe as recipe
+
 import pytest
-from golden_trainers import (
+
+import helpers.goldens_recipe as recipe
+from dassl.utils.errors import UserError
+from helpers.golden_trainers import (
     assert_sgd_step,
     batch,
     trainer_on_golden_clip,
 )
-
-from dassl.utils.errors import UserError
 from trainers.vpt import VPT
 
 CASES = recipe.golden("vpt")["cases"]
@@ -15,8 +16,9 @@ CASES = recipe.golden("vpt")["cases"]
 
 def golden_vpt(case):
     golden = CASES[case]
-    trainer = trainer_on_golden_clip(VPT, N_CTX_VISION=golden["config"]["n"],
-                                     PROMPT_DEPTH_VISION=golden["config"]["vd"])
+    trainer = trainer_on_golden_clip(
+        VPT, N_CTX_VISION=golden["config"]["n"], PROMPT_DEPTH_VISION=golden["config"]["vd"]
+    )
     released = {name: recipe.train_value(**t) for name, t in golden["trainable"].items()}
     clip = {f"image_encoder.{k.removeprefix('visual.')}": v for k, v in recipe.state_dict().items()}
     trainer.prompt_learner.load_state_dict({**clip, **released})  # released files hold all of CLIP
@@ -50,8 +52,9 @@ def test_a_run_learns_and_evaluates_alone(run):
     record = run("VPT", "TRAINER.VPT.PROMPT_DEPTH_VISION", 2)
     losses = [epoch["loss"] for epoch in record["history"]]
     assert losses[-1] < losses[0]
-    assert run("VPT", "TRAINER.VPT.PROMPT_DEPTH_VISION", 2, folder="eval", model_dir="run")["metrics"] \
-        == record["metrics"]
+    assert (
+        run("VPT", "TRAINER.VPT.PROMPT_DEPTH_VISION", 2, folder="eval", model_dir="run")["metrics"] == record["metrics"]
+    )
 
 
 def test_stored_views_are_refused(refused):

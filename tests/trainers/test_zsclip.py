@@ -1,8 +1,9 @@
 """Zero-shot CLIP against zeroshot.json."""
-import goldens_recipe as recipe
-import pytest
-from golden_trainers import assert_logits, trainer_on_golden_clip
 
+import pytest
+
+import helpers.goldens_recipe as recipe
+from helpers.golden_trainers import assert_logits, trainer_on_golden_clip
 from promptshift.modeling.templates import SELECTED, fill, template_of
 from trainers.zsclip import ZeroshotCLIP, ZeroshotCLIP2
 

@@ -155,8 +155,10 @@ class DatasetBase:
         """
         for domain in input_domains:
             if domain not in self.domains:
-                raise UserError(f"{key}: {domain!r} is no domain of {type(self).__name__}"
-                                f"{suggest(domain, self.domains)} (allowed: {', '.join(self.domains)})")
+                raise UserError(
+                    f"{key}: {domain!r} is no domain of {type(self).__name__}"
+                    f"{suggest(domain, self.domains)} (allowed: {', '.join(self.domains)})"
+                )
 
     def download_data(self, url: str, dst: str, from_gdrive: bool = True) -> None:
         """Download the archive at ``url`` to ``dst`` and unpack it in the folder of ``dst``."""

@@ -18,8 +18,10 @@ def build_dataset(cfg: CfgNode) -> DatasetBase:
         UserError: no name given, or nothing registered under it.
     """
     if not cfg.DATASET.NAME:
-        raise UserError("DATASET.NAME is empty: give a --dataset-config-file or DATASET.NAME "
-                        f"(known: {', '.join(DATASET_REGISTRY.registered_names())})")
+        raise UserError(
+            "DATASET.NAME is empty: give a --dataset-config-file or DATASET.NAME "
+            f"(known: {', '.join(DATASET_REGISTRY.registered_names())})"
+        )
     dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME)
     if cfg.VERBOSE:
         print(f"Loading dataset: {cfg.DATASET.NAME}")

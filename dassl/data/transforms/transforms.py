@@ -16,14 +16,34 @@ from yacs.config import CfgNode
 from ...utils.errors import UserError, suggest
 
 __all__ = [
-    "AVAI_CHOICES", "INTERPOLATION_MODES", "Cutout", "GaussianNoise", "InstanceNormalization", "Random2DTranslation",
+    "AVAI_CHOICES",
+    "INTERPOLATION_MODES",
+    "Cutout",
+    "GaussianNoise",
+    "InstanceNormalization",
+    "Random2DTranslation",
     "build_transform",
 ]
 
 AVAI_CHOICES = [
-    "random_flip", "random_resized_crop", "normalize", "instance_norm", "random_crop", "random_translation",
-    "center_crop", "cutout", "imagenet_policy", "cifar10_policy", "svhn_policy", "randaugment",
-    "randaugment_fixmatch", "randaugment2", "gaussian_noise", "colorjitter", "randomgrayscale", "gaussian_blur",
+    "random_flip",
+    "random_resized_crop",
+    "normalize",
+    "instance_norm",
+    "random_crop",
+    "random_translation",
+    "center_crop",
+    "cutout",
+    "imagenet_policy",
+    "cifar10_policy",
+    "svhn_policy",
+    "randaugment",
+    "randaugment_fixmatch",
+    "randaugment2",
+    "gaussian_noise",
+    "colorjitter",
+    "randomgrayscale",
+    "gaussian_blur",
 ]
 
 INTERPOLATION_MODES = {
@@ -36,8 +56,9 @@ INTERPOLATION_MODES = {
 class Random2DTranslation(nn.Module):
     """With probability ``p``, enlarge by an eighth and cut out a random ``height x width`` window; else resize."""
 
-    def __init__(self, height: int, width: int, p: float = 0.5,
-                 interpolation: T.InterpolationMode = T.InterpolationMode.BILINEAR) -> None:
+    def __init__(
+        self, height: int, width: int, p: float = 0.5, interpolation: T.InterpolationMode = T.InterpolationMode.BILINEAR
+    ) -> None:
         super().__init__()
         self.size = [height, width]
         self.p = p
@@ -121,8 +142,10 @@ def build_transform(cfg: CfgNode, is_train: bool = True, choices: Sequence[str] 
     choices = cfg.INPUT.TRANSFORMS if choices is None else choices
     for choice in choices:
         if choice not in AVAI_CHOICES:
-            raise UserError(f"INPUT.TRANSFORMS: unknown transform {choice!r}{suggest(choice, AVAI_CHOICES)} "
-                            f"(allowed: {', '.join(AVAI_CHOICES)})")
+            raise UserError(
+                f"INPUT.TRANSFORMS: unknown transform {choice!r}{suggest(choice, AVAI_CHOICES)} "
+                f"(allowed: {', '.join(AVAI_CHOICES)})"
+            )
     interpolation = interpolation_mode(cfg)
     steps = _train_steps(cfg, interpolation) if is_train else _test_steps(cfg, interpolation)
     chosen = [step() for name, step in steps if name is None or name in choices]
@@ -137,8 +160,10 @@ def interpolation_mode(cfg: CfgNode) -> T.InterpolationMode:
     """
     name = cfg.INPUT.INTERPOLATION
     if name not in INTERPOLATION_MODES:
-        raise UserError(f"INPUT.INTERPOLATION {name!r} is unknown{suggest(name, INTERPOLATION_MODES)} "
-                        f"(allowed: {', '.join(INTERPOLATION_MODES)})")
+        raise UserError(
+            f"INPUT.INTERPOLATION {name!r} is unknown{suggest(name, INTERPOLATION_MODES)} "
+            f"(allowed: {', '.join(INTERPOLATION_MODES)})"
+        )
     return INTERPOLATION_MODES[name]
 
 

@@ -19,8 +19,14 @@ class MLP(nn.Sequential):
         UserError: no hidden layer, or an unknown activation.
     """
 
-    def __init__(self, in_features: int, hidden_layers: Sequence[int] | int, activation: str = "relu",
-                 bn: bool = True, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        hidden_layers: Sequence[int] | int,
+        activation: str = "relu",
+        bn: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
         widths = [hidden_layers] if isinstance(hidden_layers, int) else list(hidden_layers)
         if not widths:
             raise UserError("MODEL.HEAD.HIDDEN_LAYERS is empty: the mlp head needs at least one width")

@@ -17,8 +17,13 @@ def captions(classname, style="photo", count=4000, long=False, distractor=None):
 
 def mate_share(texts, family, classname):
     """Share of the captions of a family whose noun is the look-alike."""
-    named = Counter(name for text in texts if text.startswith(family) for name in (classname, MATE[classname])
-                    if f" {name} " in f"{text.split(' without ')[0]} ")
+    named = Counter(
+        name
+        for text in texts
+        if text.startswith(family)
+        for name in (classname, MATE[classname])
+        if f" {name} " in f"{text.split(' without ')[0]} "
+    )
     assert sum(named.values()) > 100
     return named[MATE[classname]] / sum(named.values())
 
@@ -28,15 +33,18 @@ def test_every_class_has_one_mate():
     assert all(MATE[MATE[name]] == name != MATE[name] for name in MATE)
 
 
-@pytest.mark.parametrize("classname, family, low, high", [
-    ("boat", "a photo of", 0.40, 0.57),       # loose captions are unreliable for the base half
-    ("house", "a photo of", 0.20, 0.34),      # and less so for the new half
-    ("boat", "a close up of", 0.0, 0.0),      # each half has one reliable family
-    ("house", "a close up of", 0.42, 0.58),
-    ("house", "a clear view of", 0.0, 0.0),
-    ("boat", "a snapshot of", 0.0, 0.0),      # style words are reliable for the base half only
-    ("house", "a snapshot of", 0.38, 0.57),
-])
+@pytest.mark.parametrize(
+    "classname, family, low, high",
+    [
+        ("boat", "a photo of", 0.40, 0.57),  # loose captions are unreliable for the base half
+        ("house", "a photo of", 0.20, 0.34),  # and less so for the new half
+        ("boat", "a close up of", 0.0, 0.0),  # each half has one reliable family
+        ("house", "a close up of", 0.42, 0.58),
+        ("house", "a clear view of", 0.0, 0.0),
+        ("boat", "a snapshot of", 0.0, 0.0),  # style words are reliable for the base half only
+        ("house", "a snapshot of", 0.38, 0.57),
+    ],
+)
 def test_planted_swap_rates(classname, family, low, high):
     assert low <= mate_share(captions(classname), family, classname) <= high
 

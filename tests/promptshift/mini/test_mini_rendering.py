@@ -30,24 +30,38 @@ def test_every_class_renders_in_every_style(style):
 
 
 def test_images_depend_on_the_whole_address_and_on_nothing_else():
-    addresses = [(spec, domain, name, index, seed) for spec in (SMALL, replace(SMALL, name="other"))
-                 for domain in SMALL.domains for name in SMALL.classes for index in (0, 1) for seed in (0, 1)]
+    addresses = [
+        (spec, domain, name, index, seed)
+        for spec in (SMALL, replace(SMALL, name="other"))
+        for domain in SMALL.domains
+        for name in SMALL.classes
+        for index in (0, 1)
+        for seed in (0, 1)
+    ]
     first = [render_image(*address)[0].tobytes() for address in addresses]
     assert first == [render_image(*address)[0].tobytes() for address in reversed(addresses)][::-1]
     assert len(set(first)) == len(addresses)
 
 
 def test_neighbouring_seeds_and_domains_share_no_stream():
-    poses = {render_image(MINI_DG, domain, "star", index, seed)[1].objects[-1][0].points.tobytes()
-             for domain in ("photo", "cartoon", "sketch") for index in range(3) for seed in range(3)}
+    poses = {
+        render_image(MINI_DG, domain, "star", index, seed)[1].objects[-1][0].points.tobytes()
+        for domain in ("photo", "cartoon", "sketch")
+        for index in range(3)
+        for seed in range(3)
+    }
     assert len(poses) == 27
 
 
 def test_layout_and_marker(tmp_path):
     render_world(SMALL, tmp_path / "deep" / "world", per_class=3, seed=5, workers=1)
     found = sorted(pixels(tmp_path / "deep" / "world"))
-    assert found == [f"images/{domain}/{name}/{name}_{i:04d}.png" for domain in ("photo", "sketch")
-                     for name in ("apple", "key") for i in range(3)]
+    assert found == [
+        f"images/{domain}/{name}/{name}_{i:04d}.png"
+        for domain in ("photo", "sketch")
+        for name in ("apple", "key")
+        for i in range(3)
+    ]
     with Image.open(tmp_path / "deep" / "world" / found[4]) as image:
         assert np.array_equal(np.asarray(image), render_image(SMALL, "photo", "key", 1, 5)[0])
     marker = json.loads((tmp_path / "deep" / "world" / "world.json").read_text())
@@ -68,8 +82,11 @@ def test_the_same_world_is_not_rendered_twice_and_another_one_is_refused(tmp_pat
     monkeypatch.setattr(rendering, "render_image", lambda *address: pytest.fail("rendered again"))
     render_world(SMALL, tmp_path / "w", per_class=1, workers=1)
     crowded = replace(SMALL, settings=replace(SMALL.settings, distractor_p=1.0))
-    for other in ({"spec": SMALL, "per_class": 2}, {"spec": SMALL, "per_class": 1, "seed": 3},
-                  {"spec": crowded, "per_class": 1}):
+    for other in (
+        {"spec": SMALL, "per_class": 2},
+        {"spec": SMALL, "per_class": 1, "seed": 3},
+        {"spec": crowded, "per_class": 1},
+    ):
         with pytest.raises(UserError, match="holds another world") as error:
             render_world(folder=tmp_path / "w", **other)
         assert str(tmp_path / "w") in str(error.value)
@@ -87,6 +104,7 @@ def test_an_interrupted_rendering_leaves_nothing(tmp_path, monkeypatch):
         if domain == "sketch":
             raise KeyboardInterrupt
         return render_image(spec, domain, classname, index, seed)
+
     monkeypatch.setattr(rendering, "render_image", fail_late)
     with pytest.raises(KeyboardInterrupt):
         render_world(SMALL, tmp_path / "w", per_class=1, workers=1)

@@ -29,7 +29,7 @@ def test_config_agrees_with_the_tensors(name):
     width, _, patch, _ = state_dict["visual.conv1.weight"].shape
     patches = state_dict["visual.positional_embedding"].shape[0] - 1
     assert (config["vision_width"], config["patch_size"]) == (width, patch)
-    assert config["image_size"] == patch * round(patches ** 0.5)
+    assert config["image_size"] == patch * round(patches**0.5)
     assert (config["context_length"], config["text_width"]) == state_dict["positional_embedding"].shape
     assert config["embed_dim"] == state_dict["text_projection"].shape[1]
     # One head per 64 channels: loaders that infer the heads from the width agree with the metadata.

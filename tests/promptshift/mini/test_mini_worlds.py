@@ -1,11 +1,12 @@
 """The second and third mini set: other classes, other styles, the same facts in both tables."""
+
 from pathlib import Path
 
 import pytest
-from dataset_trees import build
 
 from datasets._image_facts import IMAGE_SETS
 from datasets.domain_sets import domain_sets
+from helpers.dataset_trees import build
 from promptshift.mini import MINI_DG, render_world
 from promptshift.mini.captions import MATE
 from promptshift.mini.worlds import MINI_DG2, MINI_DG3, PER_CLASS, WORLDS

@@ -1,10 +1,11 @@
 """load_clip against zeroshot.json: features and logits of upstream's CLIP on the same weights."""
-import goldens_recipe as recipe
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
 from promptshift.modeling.clip import load_clip
 from promptshift.modeling.prompts import PromptTemplate
@@ -27,7 +28,7 @@ def test_zeroshot_features_and_logits(kind, res):
     case, clip = GOLDEN["cases"][kind], recipe.clip(kind)
     template = PromptTemplate(clip, recipe.CLASSNAMES, 4, "a photo of a")
     for row, eot, ids in zip(template.tokens.tolist(), template.eot.tolist(), case["token_ids"]):
-        assert row[:eot + 1] == ids
+        assert row[: eot + 1] == ids
     image_features = clip.encode_image(recipe.images(res=res))
     np.testing.assert_allclose(image_features, case["image_features_unnormalised"], atol=1e-4)
     text = template.tower.encode(template.embeds(template.words), template.eot)
@@ -48,6 +49,7 @@ def test_local_weights_load_in_every_form_without_rounding(tmp_path, form, kind,
         torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, path)
     elif form == "safetensors":
         from safetensors.torch import save_file
+
         path = tmp_path / "clip.safetensors"
         save_file(state, path)
     else:

@@ -1,4 +1,5 @@
 """The feature cache: same numbers as encoding again, and never a stale one."""
+
 import os
 from types import SimpleNamespace
 
@@ -12,8 +13,9 @@ class Loader:
     """A test loader over image files that counts how often it is read."""
 
     def __init__(self, paths):
-        self.dataset = SimpleNamespace(data_source=[SimpleNamespace(impath=str(p), label=i % 2)
-                                                    for i, p in enumerate(paths)])
+        self.dataset = SimpleNamespace(
+            data_source=[SimpleNamespace(impath=str(p), label=i % 2) for i, p in enumerate(paths)]
+        )
         self.reads = 0
 
     def __iter__(self):
@@ -61,7 +63,7 @@ def test_another_image_label_order_or_backbone_is_another_entry(tmp_path):
 def test_a_damaged_entry_is_computed_again(tmp_path):
     loader, _ = make(tmp_path)
     first, _ = features(loader, tmp_path / "cache")
-    entry, = (tmp_path / "cache").iterdir()
+    (entry,) = (tmp_path / "cache").iterdir()
     entry.write_bytes(entry.read_bytes()[:30])
     again, _ = features(loader, tmp_path / "cache")
     assert torch.equal(first, again) and loader.reads == 2

@@ -1,4 +1,5 @@
 """Gradient reversal, clustering with steady ids, fusion: on plain tensors."""
+
 import math
 
 import pytest
@@ -130,7 +131,7 @@ def test_an_adversary_takes_its_own_classes_alone():
 
 
 def test_fused_cosines_are_cosines_with_the_mixed_features():
-    classes = F.normalize(torch.randn(3, 5, 8), dim=-1)        # (S, K, E)
+    classes = F.normalize(torch.randn(3, 5, 8), dim=-1)  # (S, K, E)
     features = F.normalize(torch.randn(4, 8), dim=-1)
     weights = torch.randn(4, 3).softmax(dim=1)
     mixed = torch.einsum("bs,ske->bke", weights, classes)

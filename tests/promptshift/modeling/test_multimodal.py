@@ -1,8 +1,9 @@
 """Prompts of both towers: many sets at once equal one at a time, and the fast text path equals the plain one."""
-import goldens_recipe as recipe
+
 import pytest
 import torch
 
+import helpers.goldens_recipe as recipe
 from benchmarks import plain
 from promptshift.modeling.multimodal import CoupledPrompts, IndependentPrompts, class_features, image_features
 
@@ -11,30 +12,50 @@ NAMES = [*recipe.CLASSNAMES, "a rather long class name indeed"]
 
 def coupled(**options):
     torch.manual_seed(0)
-    return CoupledPrompts(recipe.clip(), NAMES, **dict(
-        dict(n_ctx=2, ctx_init="a photo of a", depth=4, max_tokens=16384, key="MAPLE"), **options))
+    return CoupledPrompts(
+        recipe.clip(),
+        NAMES,
+        **dict(dict(n_ctx=2, ctx_init="a photo of a", depth=4, max_tokens=16384, key="MAPLE"), **options),
+    )
 
 
 def independent(**options):
     torch.manual_seed(0)
-    return IndependentPrompts(recipe.clip(), NAMES, **dict(
-        dict(n_text=2, depth_text=3, n_vision=3, depth_vision=4, ctx_init="a photo of a", max_tokens=16384, key="IVLP"),
-        **options))
+    return IndependentPrompts(
+        recipe.clip(),
+        NAMES,
+        **dict(
+            dict(
+                n_text=2,
+                depth_text=3,
+                n_vision=3,
+                depth_vision=4,
+                ctx_init="a photo of a",
+                max_tokens=16384,
+                key="IVLP",
+            ),
+            **options,
+        ),
+    )
 
 
 def copies(module, sets):
     """Every tensor of a module `sets` times, each copy a little different; and the copies one by one."""
     generator = torch.Generator().manual_seed(1)
-    many = {name: value.detach() + 0.05 * torch.randn(sets, *value.shape, generator=generator)
-            for name, value in module.named_parameters()}
+    many = {
+        name: value.detach() + 0.05 * torch.randn(sets, *value.shape, generator=generator)
+        for name, value in module.named_parameters()
+    }
     return many, [{name: value[g].clone() for name, value in many.items()} for g in range(sets)]
 
 
 def features(module, tensors, images):
     """Class and image features under named tensors of `module`."""
     prompts = module.prompts(tensors)
-    return (class_features(module.template, prompts.ctx, prompts.deep_text),
-            image_features(module.tower, images, prompts.vision, prompts.deep_vision))
+    return (
+        class_features(module.template, prompts.ctx, prompts.deep_text),
+        image_features(module.tower, images, prompts.vision, prompts.deep_vision),
+    )
 
 
 @pytest.mark.parametrize("make", [coupled, independent])
@@ -66,12 +87,13 @@ def test_one_set_an_image_runs_without_views():
     prompts = module.prompts(many)
     together = image_features(module.tower, images, prompts.vision, prompts.deep_vision)
     for i, tensors in enumerate(single):
-        torch.testing.assert_close(together[i], features(module, tensors, images[i:i + 1])[1][0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(together[i], features(module, tensors, images[i : i + 1])[1][0], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("max_tokens", [16384, 30])
-@pytest.mark.parametrize("names", [NAMES, ["dog"], ["red dog", "red horse", "red dog house"]],
-                         ids=["several", "one", "one first word"])
+@pytest.mark.parametrize(
+    "names", [NAMES, ["dog"], ["red dog", "red horse", "red dog house"]], ids=["several", "one", "one first word"]
+)
 def test_words_that_all_classes_share_run_once_and_change_nothing(names, max_tokens):
     torch.manual_seed(0)
     module = CoupledPrompts(recipe.clip(), names, 2, "a photo of a", 4, max_tokens, "MAPLE")

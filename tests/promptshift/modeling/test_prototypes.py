@@ -1,9 +1,10 @@
 """Source statistics and prototypes: their numbers, their file, released files."""
-import goldens_recipe as recipe
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
 from promptshift.modeling.multimodal import CoupledPrompts
 from promptshift.modeling.prototypes import (
@@ -67,8 +68,9 @@ def test_the_class_token_behind_the_same_block_is_the_image_feature(learner, ima
     features, tokens = tower.encode_with_tokens(images[:, 0], prompts.vision, prompts.deep_vision)
     whole = tower.visual.ln_post(tower.blocks[-1](tokens[-1])) @ tower.visual.proj
     torch.testing.assert_close(whole[:, 0], features, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(patch_features(tower, tokens[-1], 2), F.normalize(whole[:, 1:17].mean(dim=1), dim=-1),
-                               atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        patch_features(tower, tokens[-1], 2), F.normalize(whole[:, 1:17].mean(dim=1), dim=-1), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_a_file_holds_them_and_what_made_them(collected, tmp_path):
@@ -87,8 +89,11 @@ def test_missing_and_foreign_files_are_named(tmp_path):
         load_prototypes(tmp_path / "foreign")
 
 
-@pytest.mark.parametrize("form", [lambda t: t, lambda t: list(t), lambda t: [x.unsqueeze(0).double() for x in t],
-                                  lambda t: dict(enumerate(t))], ids=["tensor", "list", "lists of one", "dict"])
+@pytest.mark.parametrize(
+    "form",
+    [lambda t: t, lambda t: list(t), lambda t: [x.unsqueeze(0).double() for x in t], lambda t: dict(enumerate(t))],
+    ids=["tensor", "list", "lists of one", "dict"],
+)
 def test_released_statistics_load_in_every_form(tmp_path, form):
     means, variances = torch.randn(4, 5, 3), torch.rand(4, 5, 3)
     for name, tensor in (("means.pt", means), ("vars.pt", variances)):

@@ -1,9 +1,10 @@
 """The fast text tower equals the plain 77-token one; chunks and shared prefixes change nothing."""
-import goldens_recipe as recipe
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
 from promptshift.modeling.prompts import PromptLearner, PromptTemplate
 from promptshift.modeling.text_tower import TextTower
@@ -28,9 +29,9 @@ def test_truncated_chunked_shared_equals_77_tokens(position, csc, max_tokens):
     torch.manual_seed(0)
     learner = PromptLearner(recipe.clip(), NAMES, n_ctx=4, csc=csc, position=position, max_tokens=max_tokens)
     fast = learner()
-    fast_grad, = torch.autograd.grad(fast.square().sum(dim=1) @ torch.arange(7.) + fast[2, :5].sum(), learner.ctx)
+    (fast_grad,) = torch.autograd.grad(fast.square().sum(dim=1) @ torch.arange(7.0) + fast[2, :5].sum(), learner.ctx)
     plain = plain_features(learner.template, learner.ctx)
-    plain_grad, = torch.autograd.grad(plain.square().sum(dim=1) @ torch.arange(7.) + plain[2, :5].sum(), learner.ctx)
+    (plain_grad,) = torch.autograd.grad(plain.square().sum(dim=1) @ torch.arange(7.0) + plain[2, :5].sum(), learner.ctx)
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=0)
     torch.testing.assert_close(fast_grad, plain_grad, atol=1e-5, rtol=1e-3)
 
@@ -60,8 +61,8 @@ def test_deep_prompts_replace_the_previous_layer_s_outputs():
     generator = torch.Generator().manual_seed(2)
     ctx, *deep = torch.randn(3, 2, 128, generator=generator) * 0.05
     fast = template.features(ctx, deep)
-    x = template.embeds(ctx) + clip.model.positional_embedding[:template.embeds(ctx).shape[1]]
-    mask = clip.model.attn_mask[:x.shape[1], :x.shape[1]]
+    x = template.embeds(ctx) + clip.model.positional_embedding[: template.embeds(ctx).shape[1]]
+    mask = clip.model.attn_mask[: x.shape[1], : x.shape[1]]
     for i, block in enumerate(clip.model.transformer.resblocks):
         if i in (1, 2):
             x = torch.cat([x[:, :1], deep[i - 1].expand(len(x), -1, -1), x[:, 3:]], dim=1)

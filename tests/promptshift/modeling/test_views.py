@@ -1,4 +1,5 @@
 """Views of an image: what they are, what they depend on, and which of them are kept."""
+
 import numpy as np
 import pytest
 import torch
@@ -37,8 +38,17 @@ def test_crops_of_the_whole_image_differ_by_the_flip_alone():
     image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8))
     views = views_of(image, 0, views=40, scale=(1.0, 1.0))
     clean = CLEAN(image)
-    kinds = [next((kind for kind, view in (("same", clean), ("flipped", clean.flip(2)))
-                   if torch.allclose(view, other, atol=1e-6)), "other") for other in views[1:]]
+    kinds = [
+        next(
+            (
+                kind
+                for kind, view in (("same", clean), ("flipped", clean.flip(2)))
+                if torch.allclose(view, other, atol=1e-6)
+            ),
+            "other",
+        )
+        for other in views[1:]
+    ]
     assert kinds.count("same") > 5 and kinds.count("flipped") > 5  # others had their side ratio changed
 
 
@@ -56,6 +66,7 @@ def test_augmix_without_strength_is_the_weighted_image(image, monkeypatch):
 
 def test_every_operation_of_augmix_changes_pixels_and_keeps_the_size(image):
     from promptshift.modeling.views import _OPERATIONS
+
     for operation in _OPERATIONS:
         changed = operation(image, 0.9)
         assert changed.size == image.size and changed.tobytes() != image.tobytes()

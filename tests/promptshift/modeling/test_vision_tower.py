@@ -1,8 +1,9 @@
 """The promptable vision tower: CLIP's own without prompts, and where prompts stand with them."""
-import goldens_recipe as recipe
+
 import pytest
 import torch
 
+import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
 from promptshift.modeling.vision_tower import VisionPrompts, VisionTower
 
@@ -28,7 +29,7 @@ def test_one_set_per_image_is_that_set_for_each_image(tower):
     images, shallow, deep = recipe.images(batch=3), prompts(3, 2), [prompts(3, 2, seed=1), prompts(3, 2, seed=2)]
     together = tower.encode(images, shallow, deep)
     for i in range(3):
-        alone = tower.encode(images[i:i + 1], shallow[i], [d[i] for d in deep])
+        alone = tower.encode(images[i : i + 1], shallow[i], [d[i] for d in deep])
         torch.testing.assert_close(together[i], alone[0], atol=1e-5, rtol=0)
     shared = tower.encode(images, shallow[0])
     torch.testing.assert_close(shared, tower.encode(images, shallow[:1].expand(3, -1, -1)), atol=1e-6, rtol=0)

@@ -1,16 +1,16 @@
 """Base to new, cross-dataset, ImageNet's variants and few shots: which jobs, where, and which table."""
 
 import pytest
-from protocol_plans import configuration, plan_of, records_of
-from result_records import make_record
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.engine.published import expected_accuracy
+from helpers.protocol_plans import configuration, plan_of, records_of
+from helpers.result_records import make_record
+from promptshift.cli.run import main
 from promptshift.paths import load_plugins
-from promptshift.protocols.__main__ import main
 from promptshift.protocols.request import ALL_DATASETS
 from promptshift.results.papers import PaperRow
+from promptshift.runs.published import expected_accuracy
 
 
 @pytest.fixture(autouse=True)
@@ -70,18 +70,35 @@ def test_h_is_of_the_means_and_its_spread_of_the_seeds():
 
 def test_several_datasets_end_in_their_mean(monkeypatch):
     def published(dataset, **_):
-        row = PaperRow("CoOp", dict(Base=1.0, New=2.0, H=3.0), dict(Base=None, New=None, H=None), f"T {dataset}",
-                       ("CoOp",), "base_to_new", dataset, "ViT-B/16", "", "")  # fmt: skip
+        row = PaperRow(
+            "CoOp",
+            dict(Base=1.0, New=2.0, H=3.0),
+            dict(Base=None, New=None, H=None),
+            f"T {dataset}",
+            ("CoOp",),
+            "base_to_new",
+            dataset,
+            "ViT-B/16",
+            "",
+            "",
+        )
         return [row] if dataset == "average" else []
 
     monkeypatch.setattr("promptshift.results.papers.find", published)
     plan = plan_of("base_to_new", "CoOp", "dtd,eurosat")
-    values = {"DescribableTextures base seed 1": 80.0, "EuroSAT base seed 1": 60.0,
-              "DescribableTextures new seed 1": 50.0, "EuroSAT new seed 1": 30.0}
+    values = {
+        "DescribableTextures base seed 1": 80.0,
+        "EuroSAT base seed 1": 60.0,
+        "DescribableTextures new seed 1": 50.0,
+        "EuroSAT new seed 1": 30.0,
+    }
     table = plan.table({name: record_of(value) for name, value in values.items()})
     assert [row[0] for row in table.rows] == [
-        "DescribableTextures: CoOp (this checkout)", "EuroSAT: CoOp (this checkout)",
-        "average: CoOp (this checkout)", "average: CoOp: T average"]  # fmt: skip
+        "DescribableTextures: CoOp (this checkout)",
+        "EuroSAT: CoOp (this checkout)",
+        "average: CoOp (this checkout)",
+        "average: CoOp: T average",
+    ]
     assert [round(value, 6) for value, _ in cells(table, 2)] == [70, 40, round(2 * 70 * 40 / 110, 6)]
     assert table.rows[3][3].mean == 3.0
     assert len(plan_of("base_to_new", "CoOp", "all").jobs) == 22
@@ -124,14 +141,27 @@ def test_a_trainer_may_choose_by_its_configuration(tmp_path):
 
 
 def test_what_builds_on_another_method_names_it_in_its_folder(tmp_path):
-    folders = [plan_of("base_to_new", "DPC", "eurosat", "TRAINER.DPC.BACKBONE", name).jobs[0].output_dir
-               for name in ("CoOp", "MaPLe")]  # fmt: skip
-    assert folders == [tmp_path / f"base2new/train_base/eurosat/shots_16/DPC_{name}/default/seed1"
-                       for name in ("CoOp", "MaPLe")]  # fmt: skip
+    folders = [
+        plan_of("base_to_new", "DPC", "eurosat", "TRAINER.DPC.BACKBONE", name).jobs[0].output_dir
+        for name in ("CoOp", "MaPLe")
+    ]
+    assert folders == [
+        tmp_path / f"base2new/train_base/eurosat/shots_16/DPC_{name}/default/seed1" for name in ("CoOp", "MaPLe")
+    ]
 
 
-TARGETS = ["Caltech101", "OxfordPets", "StanfordCars", "OxfordFlowers", "Food101", "FGVCAircraft", "SUN397",
-           "DescribableTextures", "EuroSAT", "UCF101"]  # fmt: skip
+TARGETS = [
+    "Caltech101",
+    "OxfordPets",
+    "StanfordCars",
+    "OxfordFlowers",
+    "Food101",
+    "FGVCAircraft",
+    "SUN397",
+    "DescribableTextures",
+    "EuroSAT",
+    "UCF101",
+]
 
 
 def test_both_transfers_train_once_on_imagenet(tmp_path):
@@ -143,8 +173,12 @@ def test_both_transfers_train_once_on_imagenet(tmp_path):
     assert all(job.after == ("ImageNet seed 1",) for job in xd.jobs[1:])
     cfg, args = configuration(xd.jobs[1])
     assert cfg.DATASET.NAME == "Caltech101" and args.eval_only and cfg.DATASET.SUBSAMPLE_CLASSES == "all"
-    table = variants.table(records_of(variants, {"ImageNet": 90.0, "ImageNetV2": 40.0, "ImageNetSketch": 50.0,
-                                                 "ImageNetA": 60.0, "ImageNetR": 70.0}))  # fmt: skip
+    table = variants.table(
+        records_of(
+            variants,
+            {"ImageNet": 90.0, "ImageNetV2": 40.0, "ImageNetSketch": 50.0, "ImageNetA": 60.0, "ImageNetR": 70.0},
+        )
+    )
     assert table.header[1:] == ("ImageNet", "ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR", "average")
     assert table.rows[0][1].mean == 90 and table.rows[0][-1].mean == 55  # the source is no part of the average
 
@@ -198,16 +232,26 @@ def test_published_numbers_are_looked_up_by_the_protocols_columns(monkeypatch):
 
     monkeypatch.setattr("promptshift.results.papers.find", find)
     base, new = plan_of("base_to_new", "CoOp", "dtd").jobs
-    jobs = [base, new, plan_of("xd", "CoOp", "imagenet", targets=("eurosat",)).jobs[1],
-            plan_of("few_shot", "CoOp", "dtd", "DATASET.NUM_SHOTS", "4").jobs[0]]  # fmt: skip
+    jobs = [
+        base,
+        new,
+        plan_of("xd", "CoOp", "imagenet", targets=("eurosat",)).jobs[1],
+        plan_of("few_shot", "CoOp", "dtd", "DATASET.NUM_SHOTS", "4").jobs[0],
+    ]
     assert [expected_accuracy(configuration(job)[0]) for job in jobs] == [1, 2, 3, 4]
     assert asked == [("base_to_new", "DescribableTextures")] * 2 + [("xd", "all"), ("few_shot", "DescribableTextures")]
 
 
-@pytest.mark.parametrize("words, protocol", [
-    ("coop_main mini_b2n --seeds 1", "base_to_new"), ("coop_main mini --seeds 1", "multi_source"),
-    ("main CoCoOp pacs --seeds 1", "multi_source"), ("main CoCoOp all --seeds 1", "base_to_new"),
-    ("main VPT dtd,eurosat --seeds 1", "base_to_new")])
+@pytest.mark.parametrize(
+    "words, protocol",
+    [
+        ("coop_main mini_b2n --seeds 1", "base_to_new"),
+        ("coop_main mini --seeds 1", "multi_source"),
+        ("main CoCoOp pacs --seeds 1", "multi_source"),
+        ("main CoCoOp all --seeds 1", "base_to_new"),
+        ("main VPT dtd,eurosat --seeds 1", "base_to_new"),
+    ],
+)
 def test_main_scripts_choose_the_protocol_by_the_dataset(words, protocol, capsys):
     assert main([*words.split(), "--dry-run"]) == 0
     assert f"PROTOCOL {protocol}" in capsys.readouterr().out
@@ -218,7 +262,8 @@ def test_targets_on_the_command_line_do_not_swallow_the_words_behind_them(capsys
     assert main(words.split()) == 0
     out = capsys.readouterr().out
     assert [line for line in out.splitlines() if line.startswith("# ")] == [
-        f"# {name} seed 1: not started" for name in ("ImageNet", "DescribableTextures", "EuroSAT")]  # fmt: skip
+        f"# {name} seed 1: not started" for name in ("ImageNet", "DescribableTextures", "EuroSAT")
+    ]
     assert out.count("OPTIM.LR 0.1") == 3
 
 
@@ -231,18 +276,21 @@ def test_training_alone_and_the_configuration_of_other_datasets(capsys):
     assert "CoCoOp/mini_b2n.yaml" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("protocol, words, more, named", [
-    ("base_to_new", ["pacs"], {}, "PACS has domains (art_painting"),
-    ("base_to_new", ["imagenet_a"], {}, "ImageNetA has test images only"),
-    ("base_to_new", ["dtd", "DATASET.SUBSAMPLE_CLASSES", "new"], {}, "the protocol sets this key itself"),
-    ("few_shot_sweep", ["dtd", "DATASET.NUM_SHOTS", "3"], {}, "the protocol sets this key itself"),
-    ("xd", ["dtd,eurosat"], {}, "xd does not take several datasets"),
-    ("multi_source", ["pacs"], {"weights": "w"}, "multi_source does not take --weights"),
-    ("base_to_new", ["dtd"], {"targets": ("dtd",)}, "base_to_new does not take --targets"),
-    ("xd", ["imagenet"], {"targets": ("dtt",)}, "did you mean 'dtd'"),
-    ("base_to_new", ["dtd,eurosta"], {}, "did you mean 'eurosat'"),
-    ("multi_source", ["dtd"], {}, "needs a dataset with several domains; 'DescribableTextures' has none"),
-])
+@pytest.mark.parametrize(
+    "protocol, words, more, named",
+    [
+        ("base_to_new", ["pacs"], {}, "PACS has domains (art_painting"),
+        ("base_to_new", ["imagenet_a"], {}, "ImageNetA has test images only"),
+        ("base_to_new", ["dtd", "DATASET.SUBSAMPLE_CLASSES", "new"], {}, "the protocol sets this key itself"),
+        ("few_shot_sweep", ["dtd", "DATASET.NUM_SHOTS", "3"], {}, "the protocol sets this key itself"),
+        ("xd", ["dtd,eurosat"], {}, "xd does not take several datasets"),
+        ("multi_source", ["pacs"], {"weights": "w"}, "multi_source does not take --weights"),
+        ("base_to_new", ["dtd"], {"targets": ("dtd",)}, "base_to_new does not take --targets"),
+        ("xd", ["imagenet"], {"targets": ("dtt",)}, "did you mean 'dtd'"),
+        ("base_to_new", ["dtd,eurosta"], {}, "did you mean 'eurosat'"),
+        ("multi_source", ["dtd"], {}, "needs a dataset with several domains; 'DescribableTextures' has none"),
+    ],
+)
 def test_wrong_requests_are_one_line(protocol, words, more, named):
     with pytest.raises(UserError) as error:
         plan_of(protocol, "CoOp", *words, **more)

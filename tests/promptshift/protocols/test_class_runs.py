@@ -1,11 +1,11 @@
 """The protocols over classes, run for real on a small rendering of the mini world."""
 
 import pytest
-from protocol_plans import plan_of
 
-from promptshift.engine.run import main
+from helpers.protocol_plans import plan_of
 from promptshift.mini import render_world
 from promptshift.mini.worlds import MINI_B2N, MINI_B2N_STYLES
+from promptshift.runs.run import main
 
 SMALL = ("OPTIM.MAX_EPOCH", "2", "DATALOADER.TRAIN_X.FEATURE_VIEWS", "1", "DATASET.NUM_SHOTS", "4")
 
@@ -48,8 +48,9 @@ def test_base_to_new_ends_in_base_new_and_h(perform):
 
 
 def test_the_trained_prompts_are_what_is_evaluated(perform):
-    plan, records = perform("imagenet_variants", "CoOp", "mini_b2n", *SMALL, "OPTIM.LR", "5.0", targets=(
-        "mini_b2n_sketch",))  # fmt: skip
+    plan, records = perform(
+        "imagenet_variants", "CoOp", "mini_b2n", *SMALL, "OPTIM.LR", "5.0", targets=("mini_b2n_sketch",)
+    )
     zero, other = perform("imagenet_variants", "ZeroshotCLIP", "mini_b2n", targets=("mini_b2n_sketch",))
     assert records["MiniB2NSketch seed 1"]["metrics"]["total"] == 20
     log = (plan.jobs[1].output_dir / "log.txt").read_text()

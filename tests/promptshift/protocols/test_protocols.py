@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from result_records import make_record
 
 from dassl.utils.errors import UserError
-from promptshift.protocols.__main__ import main
+from helpers.result_records import make_record
+from promptshift.cli.run import main
 from promptshift.protocols.registry import get_protocol, protocols, register
 from promptshift.protocols.request import resolve, split_words, trainer_file
 from promptshift.protocols.seed_table import MINI_NOTE
@@ -27,7 +27,7 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.setenv("OUTPUT", str(tmp_path / "out"))
     monkeypatch.setenv("FAKE", str(tmp_path / "fake.json"))
     # The stand-in cannot work out the configuration's hash, so that every configuration has the record's.
-    monkeypatch.setattr("promptshift.engine.config.config_hash", lambda cfg: make_record()["config_hash"])
+    monkeypatch.setattr("promptshift.runs.config.config_hash", lambda cfg: make_record()["config_hash"])
 
     def run(argv, plan=None):
         (tmp_path / "fake.json").write_text(
@@ -138,8 +138,13 @@ def test_the_papers_row_stands_below_ours_and_real_data_carries_no_mini_note(swe
     ours, paper = [line for line in text.splitlines() if line.startswith("| CoOp")]
     assert [cell.strip() for cell in ours.split("|")[2:-1]] == ["50.00"] * 5
     assert [cell.strip() for cell in paper.split("|")[1:-1]] == [
-        "CoOp: SPG (arXiv 2404.19286), Table 7", "92.00", "93.80", "98.60", "80.70", "91.30",
-    ]  # fmt: skip
+        "CoOp: SPG (arXiv 2404.19286), Table 7",
+        "92.00",
+        "93.80",
+        "98.60",
+        "80.70",
+        "91.30",
+    ]
     assert "Mini world" not in text
 
 

@@ -9,12 +9,12 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
-from report_trees import ART_AND_FRIENDS, write_grid, write_run
 
 from dassl.utils.errors import UserError
-from promptshift.figures.outcome import Outcome
-from promptshift.report.__main__ import main, write_report
+from helpers.report_trees import ART_AND_FRIENDS, write_grid, write_run
+from promptshift.cli.report import main, write_report
 from promptshift.results.tables import Measured, Table
+from promptshift.studies.outcome import Outcome
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NASTY = "<script>alert('x')</script>&\""
@@ -35,9 +35,16 @@ def page(tmp_path_factory):
     (output / NASTY.replace("/", "-")).mkdir()
     (output / NASTY.replace("/", "-") / "config.yaml").write_text("SEED: 1")
     series = [{"label": NASTY, "x": [0, 1], "y": [1.0, 2.0]}]
-    Outcome("figure", f"title {NASTY}", f"caption {NASTY}", f"verdict {NASTY}", f"alt {NASTY}", "lines",
-            ({"xlabel": "x", "ylabel": "y", "series": series},),
-            Table(("n", "value"), ((NASTY, Measured(1.0, 0.5)),), "numbers")).write(output)
+    Outcome(
+        "figure",
+        f"title {NASTY}",
+        f"caption {NASTY}",
+        f"verdict {NASTY}",
+        f"alt {NASTY}",
+        "lines",
+        ({"xlabel": "x", "ylabel": "y", "series": series},),
+        Table(("n", "value"), ((NASTY, Measured(1.0, 0.5)),), "numbers"),
+    ).write(output)
     return write_report([output], root / "report")
 
 
@@ -143,8 +150,13 @@ def test_a_click_sorts_a_table_by_numbers(page, tmp_path):
     </script>"""
     clicked = tmp_path / "clicked.html"
     clicked.write_text(page.read_text(encoding="utf-8").replace("</body>", click + "</body>"), encoding="utf-8")
-    answer = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", clicked.as_uri()],
-                            capture_output=True, text=True, timeout=120, check=True)
+    answer = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", clicked.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     title = re.search(r"<title>(.*?)</title>", answer.stdout).group(1)
     values = [float(value) for value in re.findall(r'"(-?[\d.]+)"', title)]
     assert len(values) >= 4 and values == sorted(values) and title.endswith("ascending")

@@ -1,9 +1,9 @@
 """Collecting results: nothing is averaged away in silence."""
 
 import pytest
-from result_records import make_record
 
 from dassl.utils.errors import UserError
+from helpers.result_records import make_record
 from promptshift.results.collect import collect, inspect
 from promptshift.results.record import write_result
 
@@ -17,8 +17,10 @@ def test_every_kind_of_run_folder_is_reported(tmp_path):
     (tmp_path / "b" / "notes").mkdir(parents=True)
     found = collect([tmp_path])
     assert [(run.folder.name, run.kind) for run in found] == [
-        ("seed1", "complete"), ("seed2", "partial"), ("seed3", "corrupt"),
-    ]  # fmt: skip
+        ("seed1", "complete"),
+        ("seed2", "partial"),
+        ("seed3", "corrupt"),
+    ]
     assert found[0].record["seed"] == 1 and found[0].problem == ""
     for run in found[1:]:
         assert run.record is None and str(run.folder / "result.json") in run.problem

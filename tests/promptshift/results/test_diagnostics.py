@@ -1,4 +1,5 @@
 """Diagnostics of generated prompts on cases that can be counted by hand."""
+
 import pytest
 import torch
 

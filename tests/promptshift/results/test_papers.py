@@ -79,8 +79,9 @@ def test_dpspg_has_a_blank_row_with_spgs_columns(dataset, backbone):
 def test_ldpf_has_only_the_numbers_that_were_seen():
     rows = [row for row in papers.find(trainer="LDPF") if any(value is not None for value in row.values.values())]
     assert [{k: v for k, v in row.values.items() if v is not None} for row in rows] == [
-        {"OfficeHome": 85.13, "average": 78.85}, {"average": 85.13},
-    ]  # fmt: skip
+        {"OfficeHome": 85.13, "average": 78.85},
+        {"average": 85.13},
+    ]
 
 
 def test_columns_are_the_datasets_own_domains_or_datasets():
@@ -105,9 +106,11 @@ def test_h_is_that_of_base_and_new_except_where_known():
             if abs(computed - row.values["H"]) > 0.011:
                 wrong[row.method, row.dataset] = (row.values["H"], round(computed, 2))
     assert wrong == {
-        ("PromptKD", "StanfordCars"): (83.13, 83.08), ("PromptKD", "UCF101"): (86.10, 85.83),
-        ("RPO", "average"): (77.78, 77.94), ("HPT", "average"): (80.23, 80.42),  # presumably means of the datasets' H
-    }  # fmt: skip
+        ("PromptKD", "StanfordCars"): (83.13, 83.08),
+        ("PromptKD", "UCF101"): (86.10, 85.83),
+        ("RPO", "average"): (77.78, 77.94),
+        ("HPT", "average"): (80.23, 80.42),  # presumably means of the datasets' H
+    }
 
 
 def test_averages_are_those_of_the_eleven_datasets():
@@ -154,16 +157,26 @@ def test_misprints_are_resolved():
 
 
 def test_a_run_is_told_the_published_number_of_its_cell():
-    from promptshift.engine.config import build_cfg
-    from promptshift.engine.published import expected_accuracy
+    from promptshift.runs.config import build_cfg
+    from promptshift.runs.published import expected_accuracy
 
-    argv = ["--trainer", "MaPLe", "--backbone", "ViT-B/16", "PROTOCOL", "base_to_new", "DATASET.NAME",
-            "DescribableTextures", "DATASET.SUBSAMPLE_CLASSES"]  # fmt: skip
+    argv = [
+        "--trainer",
+        "MaPLe",
+        "--backbone",
+        "ViT-B/16",
+        "PROTOCOL",
+        "base_to_new",
+        "DATASET.NAME",
+        "DescribableTextures",
+        "DATASET.SUBSAMPLE_CLASSES",
+    ]
     assert [expected_accuracy(build_cfg([*argv, half])[0]) for half in ("base", "new")] == [80.36, 59.18]
 
 
-@pytest.mark.parametrize("name", ["CoOp", "CoCoOp", "MaPLe", "PromptSRC", "PromptKD", "KgCoOp", "DPC_MaPLe", "TPT",
-                                  "PromptAlign"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["CoOp", "CoCoOp", "MaPLe", "PromptSRC", "PromptKD", "KgCoOp", "DPC_MaPLe", "TPT", "PromptAlign"]
+)
 def test_every_ported_paper_has_numbers_that_its_trainer_finds(name):
     assert papers.find(trainer=name, backbone="ViT-B/16")
 
@@ -175,18 +188,22 @@ def test_promptsync_has_claims_and_no_table():
 
 @pytest.mark.parametrize(
     ("rows", "named"),
-    [("{RN50: {A: [1.0]}}", "Table 9, d, RN50, A: 1 values, 2 columns"),
-     ("{RN50: {A: [1.0, x]}}", "could not convert")],
+    [
+        ("{RN50: {A: [1.0]}}", "Table 9, d, RN50, A: 1 values, 2 columns"),
+        ("{RN50: {A: [1.0, x]}}", "could not convert"),
+    ],
 )
 def test_malformed_files_are_one_line_naming_the_file(tmp_path, rows, named):
     path = tmp_path / "bad.yaml"
-    path.write_text(textwrap.dedent(f"""
+    path.write_text(
+        textwrap.dedent(f"""
         paper: Bad
         arxiv: "1"
         title: t
         trainers: {{}}
         tables: [{{source: Table 9, protocol: p, dataset: d, columns: [a, b], rows: {rows}}}]
-    """))
+    """)
+    )
     with pytest.raises(UserError, match=named) as error:
         papers.load_papers(tmp_path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)

@@ -5,9 +5,9 @@ import os
 import subprocess
 
 import pytest
-from result_records import make_record
 
 from dassl.utils.errors import UserError
+from helpers.result_records import make_record
 from promptshift.results import record as record_module
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 

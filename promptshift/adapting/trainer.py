@@ -1,0 +1,315 @@
+"""The base of trainers that learn at test time, on one image and its views alone."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from yacs.config import CfgNode as CN
+
+from dassl.data.data_manager import DatasetWrapper
+from dassl.data.transforms import build_transform
+from dassl.utils import read_image
+from dassl.utils.errors import UserError
+from promptshift.adapting.answers import answers_of, diagnostics_of, metrics_of, readable_answers
+from promptshift.adapting.start import START_DEFAULTS, StartsFromRun
+from promptshift.adapting.steps import Values, adapt
+from promptshift.adapting.stream import (
+    STREAM_FILE,
+    Progress,
+    StreamViews,
+    batches_from,
+    image_name,
+    tensors_fingerprint,
+    view_loader,
+    view_seed,
+)
+from promptshift.losses import entropy
+from promptshift.modeling.views import ViewTransform, most_confident
+from promptshift.randomness import own_random_state
+from promptshift.runs.config import config_hash
+
+MOST_AT_ONCE = 64  # images adapted together where memory allows more
+MOST_BYTES = 2**28  # of their views
+HALF_PRECISION_SCALE = 1000.0  # of the loss in the backward pass, as the released codes' scaler begins
+
+TEST_TIME_DEFAULTS = dict(
+    VIEWS=64,  # of an image: the clean one and 63 random ones
+    TPT_THRESHOLD=0.1,  # share of the views that are confident: int(64 * 0.1) = 6
+    TTA_STEPS=1,
+    LR=5e-3,
+    WEIGHT_DECAY=0.01,  # of AdamW, made anew for every image
+    AUGMIX="off",  # mix the random views: on, off, or auto (off for ImageNet and its variants)
+    **START_DEFAULTS,
+)
+
+
+@dataclass
+class Seen:
+    """What the prompts that adaptation starts from make of N images.
+
+    Attributes:
+        views: (N, V, 3, S, S), the first view the clean one.
+        features: (N, V, E), L2-normalised.
+        logits: (N, V, K).
+        start: the values that adaptation starts from, (N, ...) each.
+    """
+
+    views: Tensor
+    features: Tensor
+    logits: Tensor
+    start: Values
+
+    @property
+    def entropies(self) -> Tensor:
+        """(N, V), in nats."""
+        return entropy(self.logits)
+
+
+class AdaptingTrainer(StartsFromRun):
+    """Adapts prompts to every test image by itself and predicts its clean view; nothing is learnt before.
+
+    Each image starts anew from the same prompts (`StartsFromRun`). Many images are adapted at once (TEST.TTA_BATCH, 0
+    for as many as MODEL.TEXT_CHUNK tokens hold) with the numbers of one at a time. A run that was ended goes on behind
+    the last image in `stream.jsonl`. `predict` and `model_inference` are those of the prompts that adaptation starts
+    from; `file_probabilities` adapts.
+
+    A subclass implements build_prompts and:
+      see(views) -> Seen                         without gradients, before adapting
+      adaptation_loss(values, seen) -> (N,)      one loss an image
+      adapted_logits(values, seen) -> (N, K)     of the clean views
+
+    Shapes: N images, V views, K classes, E embedding, S image side.
+    """
+
+    FROZEN_IMAGES = False  # nothing is cached: every image is read as views
+
+    @classmethod
+    def check_options(cls, cfg: CN) -> None:
+        super().check_options(cfg)
+        o, block = cfg.TRAINER[cls.BLOCK], f"TRAINER.{cls.BLOCK}"
+        if o.VIEWS < 2:
+            raise UserError(f"{block}.VIEWS: {o.VIEWS}; allowed: 2 and more, the clean view and random ones")
+        if o.TTA_STEPS < 1:
+            raise UserError(f"{block}.TTA_STEPS: {o.TTA_STEPS}; allowed: 1 and more")
+        if o.AUGMIX not in ("on", "off", "auto"):
+            raise UserError(f"{block}.AUGMIX: '{o.AUGMIX}'; allowed: on, off, auto")
+        if cfg.TEST.TTA_BATCH < 0:
+            raise UserError(f"TEST.TTA_BATCH: {cfg.TEST.TTA_BATCH}; allowed: 0 (as many as memory allows) and more")
+        check_share(f"{block}.TPT_THRESHOLD", o.TPT_THRESHOLD, o.VIEWS)
+
+    def build_model(self) -> None:
+        super().build_model()
+        if self.num_classes < 2:
+            raise UserError(
+                f"DATASET.NAME: {self.cfg.DATASET.NAME} has one class ({self.lab2cname[0]}), so there is "
+                f"nothing to predict; {type(self).__name__} needs 2 and more"
+            )
+        self.uses_own_copies = False  # of what the run was made with, those in its folder
+
+    def _train_on_stored_views(self, views: int) -> None:
+        """Nothing: the key is the stage's, which trains; this trainer does not."""
+
+    # One batch of images
+
+    def see(self, views: Tensor) -> Seen:
+        """Views (N, V, 3, S, S) -> what the prompts say before they are adapted."""
+        raise NotImplementedError
+
+    def adaptation_loss(self, values: Values, seen: Seen) -> Tensor:
+        """One loss an image (N,) under values (N, ...)."""
+        raise NotImplementedError
+
+    def adapted_logits(self, values: Values, seen: Seen) -> Tensor:
+        """Logits (N, K) of the clean views under values (N, ...)."""
+        raise NotImplementedError
+
+    def logits(self, features: Tensor, classes: Tensor) -> Tensor:
+        """Image features (N, n, E), class features (N, K, E) or (K, E), all L2-normalised -> (N, n, K).
+
+        In float32 under autocast, too: rounded logits turn the sign of many small gradients.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return self.clip.logit_scale * features.float() @ classes.float().mT
+
+    def in_chunks(self, run: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Images (N, V, 3, S, S) -> `run` of all of them, (N, V, ...), no more at once than the bound on tokens."""
+        per = max(1, self.cfg.MODEL.TEXT_CHUNK // 256)  # of ViT-B/16 and its like, which have about 200 tokens
+        return torch.cat([run(part) for part in images.flatten(0, 1).split(per)]).unflatten(0, images.shape[:2])
+
+    def adapts(self) -> bool:
+        """Whether there is anything to adapt to an image."""
+        return True
+
+    def confident(self, seen: Seen) -> Tensor:
+        """Indices (N, n) of the most confident views, the most confident first."""
+        return most_confident(seen.entropies, int(self.options.VIEWS * self.options.TPT_THRESHOLD))
+
+    def adapt(self, views: Tensor) -> tuple[Tensor, Seen, Tensor]:
+        """Views (N, V, 3, S, S) -> logits (N, K) of the clean views after adapting, what was seen before, (N,) whether
+        the steps were made."""
+        values, seen, whole = self.adapted_values(views)
+        with torch.no_grad(), self.autocast():
+            return self.adapted_logits(values, seen).float(), seen, whole
+
+    def adapted_values(self, views: Tensor) -> tuple[Values, Seen, Tensor]:
+        """Views (N, V, 3, S, S) -> values (N, ...) after adapting, what was seen before, (N,) whether the steps were
+        made."""
+        o = self.options
+        with torch.no_grad(), self.autocast():
+            seen = self.see(views.to(self.device))
+        values, whole = seen.start, torch.ones(len(views), dtype=torch.bool)
+        if self.adapts():
+
+            def loss(values: Values) -> Tensor:
+                with self.autocast():
+                    return self.adaptation_loss(values, seen)
+
+            values, whole = adapt(values, loss, o.TTA_STEPS, o.LR, o.WEIGHT_DECAY, self.loss_scale)
+        return values, seen, whole
+
+    @property
+    def loss_scale(self) -> float:
+        """Factor on the loss in the backward pass."""
+        return HALF_PRECISION_SCALE if self.precision in ("amp", "fp16") else 1.0
+
+    def images_at_once(self) -> int:
+        """TEST.TTA_BATCH, or as many images as the bounds on tokens and on the memory of the views allow."""
+        if self.cfg.TEST.TTA_BATCH:
+            return self.cfg.TEST.TTA_BATCH
+        bytes_of_views = self.options.VIEWS * 3 * self.clip.image_size**2 * 4
+        return max(
+            1, min(MOST_AT_ONCE, MOST_BYTES // bytes_of_views, self.cfg.MODEL.TEXT_CHUNK // self.tokens_of_an_image())
+        )
+
+    def tokens_of_an_image(self) -> int:
+        """Tokens that run with gradients for one image, in the larger of the two towers."""
+        raise NotImplementedError
+
+    # The stream
+
+    def prepare(self) -> None:
+        """Hook before a stream, when the prompts to start from are there."""
+
+    def stream_sources(self) -> dict[str, Tensor]:
+        """Tensors that the answers depend on besides the configuration, the images and the prompts to start from."""
+        return {}
+
+    def stream_step(self) -> int:
+        """The stream's batches do not cross multiples of this number of images; 0 for any."""
+        return 0
+
+    def before_batch(self, first: int) -> None:
+        """Hook before the batch that begins at image `first`."""
+
+    def _evaluate(self, data_loader) -> dict:
+        items = data_loader.dataset.data_source
+        names, labels = [image_name(item.impath, self.cfg.DATASET.ROOT) for item in items], [x.label for x in items]
+        self.keep_start()
+        sources = {
+            "start": tensors_fingerprint(self._start_tensors()),
+            "labels": tensors_fingerprint({"labels": torch.tensor(labels)}),
+        }
+        with own_random_state():
+            self.prepare()
+            sources["others"] = tensors_fingerprint(self.stream_sources())
+            progress = Progress(
+                Path(self.output_dir, STREAM_FILE),
+                {"stream": 1, "config": config_hash(self.cfg), "images": len(items), **sources},
+                names,
+            )
+            self._run_stream(progress, names, items)
+        self.diagnostics |= {
+            "views": self.options.VIEWS,
+            **diagnostics_of(progress.answers),
+            "start_run": str(self.start_run) if self.start_run else "",
+        }
+        return metrics_of(self.evaluator, progress.answers, labels, self.num_classes)
+
+    def _start_tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{key}": value
+            for name in self.get_model_names()
+            for key, value in self._models[name].state_dict().items()
+        }
+
+    def _run_stream(self, progress: Progress, names: list[str], items: list) -> None:
+        done, total = len(progress.answers), len(names)
+        if done:
+            print(f"The stream goes on behind {done} of {total} images ({progress.path})")
+        batches = batches_from(done, total, self.images_at_once(), self.stream_step())
+        views = StreamViews(
+            DatasetWrapper(self.cfg, items, self.view_transform()),
+            self.cfg.DATASET.ROOT,
+            self.cfg.SEED,
+            self.cfg.TEST.STRICT,
+        )
+        with tqdm(
+            total=total, initial=done, unit="image", desc=type(self).__name__, disable=not sys.stderr.isatty()
+        ) as bar:
+            for batch in view_loader(views, batches, self.cfg.DATALOADER.NUM_WORKERS):
+                self.before_batch(batch["index"][0])
+                progress.append(self._answers(batch, [names[i] for i in batch["index"]]))
+                bar.update(len(batch["index"]))
+
+    def _answers(self, batch: dict, names: list[str]) -> list[dict]:
+        """One line of the progress file for each image of a batch, in order."""
+        start, readable = time.perf_counter(), []
+        for problem in filter(None, batch["problem"]):
+            print(f"unreadable, counted as wrong: {problem}")
+        if batch["views"] is not None:
+            logits, seen, whole = self.adapt(batch["views"])
+            readable = readable_answers(logits, seen.entropies[:, 0], self.confident(seen), whole)
+        return answers_of(names, batch["problem"], readable, (time.perf_counter() - start) / max(1, len(readable)))
+
+    def view_transform(self) -> ViewTransform:
+        """PIL image -> views (V, 3, S, S)."""
+        c = self.cfg.INPUT
+        return ViewTransform(
+            build_transform(self.cfg, is_train=False), c.SIZE, self.options.VIEWS, c.RRCROP_SCALE, self.uses_augmix()
+        )
+
+    def uses_augmix(self) -> bool:
+        """AUGMIX, with `auto` read as TPT's release does: on for all but ImageNet and its variants."""
+        choice = self.options.AUGMIX
+        return choice == "on" or choice == "auto" and not self.cfg.DATASET.NAME.startswith("ImageNet")
+
+    def file_probabilities(self, paths: Sequence[str]) -> Iterator[Tensor]:
+        """Class probabilities (K,) of image files, adapted to each; needs the folder of the run alone.
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        self.uses_own_copies = True
+        with contextlib.redirect_stdout(io.StringIO()):  # the caller prints answers alone
+            self.prepare()
+            self.before_batch(0)
+        images, size = DatasetWrapper(self.cfg, [], self.view_transform()), self.images_at_once()
+        for start in range(0, len(paths), size):
+            part = [
+                (read_image(path), view_seed(self.cfg.SEED, image_name(path, self.cfg.DATASET.ROOT)))
+                for path in paths[start : start + size]
+            ]
+            views = torch.stack([images.augment(image, seed)["img"] for image, seed in part])  # (N, V, 3, S, S)
+            yield from self.adapt(views)[0].softmax(dim=-1).cpu()
+
+
+def check_share(key: str, share: float, views: int) -> None:
+    """Refuses a share of the views that is less than one view or more than all.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if not 1 <= int(views * share) <= views:
+        raise UserError(
+            f"{key}: {share} of {views} views is {int(max(views * share, 0))} confident views; allowed: "
+            f"{1 / views:g} (one view) to 1"
+        )

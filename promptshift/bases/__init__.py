@@ -1,0 +1,1 @@
+"""What trainers extend that learn before the test."""

@@ -1,0 +1,318 @@
+"""The base of trainers that generate the context from the image: what SPG and DPSPG share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode as CN
+
+from dassl.utils import load_checkpoint
+from dassl.utils.errors import UserError, suggest
+from promptshift.bases.prompt_trainer import PromptTrainer
+from promptshift.modeling.features import cached_features
+from promptshift.modeling.generators import Discriminator, MLPGenerator, TransformerGenerator, clip_each, image_noise
+from promptshift.modeling.prompts import PromptTemplate
+from promptshift.modeling.tokens import encode
+from promptshift.randomness import own_random_state
+from promptshift.results.diagnostics import distance_ratio, last_epochs_std
+from promptshift.runs.stages import domain_stage
+
+# adversarial generators (SPG, arXiv 2404.19286; the caps are those of its released configuration)
+ADVERSARIAL_DEFAULTS = dict(
+    LATENT_DIM=100,  # width of the noise
+    D_DROPOUT=0.4,
+    NOISE="sample",  # at test: sample (one draw per image), zero, or mean (mean context of NOISE_SAMPLES draws)
+    NOISE_SAMPLES=8,
+    GRAD_CLIP=True,
+    NO_CLIP_TARGETS=[],  # no clipping where one of these domains is held out
+    D_MAX_NORM_WEIGHT=5e-2,
+    D_MAX_NORM_BIAS=5e-1,
+    D_MAX_NORM_LAST=5.0,
+    G_MAX_NORM_WEIGHT=5e-3,
+    G_MAX_NORM_BIAS=5e-8,
+    G_MAX_NORM_BIAS_LAST=1.0,
+)
+# SPG's gradient clipping, each tensor by itself: (pattern of its name, key of its cap), the first match holds
+GENERATOR_CAPS = (
+    (r"weight$", "G_MAX_NORM_WEIGHT"),
+    (r"\.(9|11)\.bias$", "G_MAX_NORM_BIAS_LAST"),
+    (r"bias$", "G_MAX_NORM_BIAS"),
+)
+DISCRIMINATOR_CAPS = (
+    (r"\.(0|8)\.", "D_MAX_NORM_LAST"),
+    (r"weight$", "D_MAX_NORM_WEIGHT"),
+    (r"bias$", "D_MAX_NORM_BIAS"),
+)
+
+
+class Path(NamedTuple):
+    """One generator: the tensor of stage one's checkpoint that it imitates, and the names it goes by."""
+
+    label: str
+    generator: str
+    discriminator: str
+    prefix: str = ""  # of its losses in the log
+
+
+class GeneratedPrompts(PromptTrainer):
+    """Stage one gives every source domain a prompt label; stage two trains generators from image features to labels.
+
+    A subclass sets PATHS, LABEL_TRAINER and GENERATORS, and writes predict_features. A generator is trained either by
+    regression, L = MSE(G(f), v_d), or adversarially (SPG, Algorithm 2), with a second batch f~ of other images:
+    L_D = MSE(D(v_d, f), 1) + MSE(D(G(z, f~), f~), 0), then, D updated,  L_G = MSE(D(G(z, f~), f~), 1).
+
+    Shapes: B images, K classes, M context vectors, D text width, E embedding, Z noise, S draws of noise.
+
+    Attributes:
+        labels: path name -> (domains, M, D); rows of domains that are no source are zero and never read.
+        generators, discriminators: path name -> module.
+    """
+
+    PATHS: dict[str, Path] = {}
+    LABEL_TRAINER = ""  # registered name of stage one
+    GENERATORS: tuple[str, ...] = ()  # allowed values of GENERATOR; cgan trains adversarially
+    COSINE_SCORES = True  # scores are cosines without the logit scale
+
+    @classmethod
+    def check_options(cls, cfg: CN) -> None:
+        super().check_options(cfg)
+        o, block = cfg.TRAINER[cls.BLOCK], f"TRAINER.{cls.BLOCK}"
+        check_choice(f"{block}.GENERATOR", o.GENERATOR, cls.GENERATORS)
+        check_choice(f"{block}.NOISE", o.NOISE, ("sample", "zero", "mean"))
+        if o.CSC:
+            raise UserError(f"{block}.CSC: a generated context is shared by all classes; allowed: False")
+        if o.NOISE_SAMPLES < 1 or o.LATENT_DIM < 1:
+            raise UserError(f"{block}.NOISE_SAMPLES, LATENT_DIM: {o.NOISE_SAMPLES}, {o.LATENT_DIM}; allowed: from 1")
+
+    @property
+    def adversarial(self) -> bool:
+        return self.options.GENERATOR == "cgan"
+
+    def build_prompts(self, clip, classnames) -> dict[str, nn.Module]:
+        o = self.options
+        self.template = PromptTemplate(
+            clip, classnames, o.N_CTX, position=o.CLASS_TOKEN_POSITION, max_tokens=self.cfg.MODEL.TEXT_CHUNK
+        )
+        self.generators = {name: self._build_generator(clip) for name in self.PATHS}
+        self.discriminators = {}
+        if self.adversarial:
+            self.discriminators = {
+                name: Discriminator(clip.embed_dim, o.N_CTX, clip.text_width, o.D_DROPOUT) for name in self.PATHS
+            }
+        return {
+            getattr(self.PATHS[name], kind): module
+            for kind, modules in (("generator", self.generators), ("discriminator", self.discriminators))
+            for name, module in modules.items()
+        }
+
+    def _build_generator(self, clip) -> nn.Module:
+        o, shape = self.options, (clip.embed_dim, self.options.N_CTX, clip.text_width)
+        if o.GENERATOR == "transformer":
+            return TransformerGenerator(*shape, o.LAYERS, o.HEADS, o.FEEDFORWARD, o.DROPOUT)
+        return MLPGenerator(*shape, o.LATENT_DIM if self.adversarial else 0)
+
+    def check_words(self, *keys: str) -> None:
+        """Refuses initial words of stage one that are not N_CTX tokens long: labels take the length of their words.
+
+        Raises:
+            UserError: which key, and how many tokens it has.
+        """
+        for key in keys:
+            words = self.options[key]
+            tokens = len(encode(self.clip.tokenizer, words)) if words else self.options.N_CTX
+            if tokens != self.options.N_CTX:
+                raise UserError(
+                    f"TRAINER.{self.BLOCK}.{key}: '{words}' has {tokens} tokens, but N_CTX is "
+                    f"{self.options.N_CTX}; allowed: words of that length, or '' for a random start"
+                )
+
+    # Stage one
+
+    def before_train(self) -> None:
+        self.labels = self.prompt_labels()
+        super().before_train()
+
+    def prompt_labels(self) -> dict[str, Tensor]:
+        """Stage one for every source domain -> labels of each path, (all domains, M, D), zero where not a source."""
+        shape = (len(self.domain_names()), self.options.N_CTX, self.clip.text_width)
+        labels = {name: torch.zeros(shape) for name in self.PATHS}
+        for domain in sorted({item.domain for item in self.dm.dataset.train_x}):
+            for name, label in self.stage_one([domain]).items():
+                labels[name][domain] = label
+        return {name: label.to(self.device) for name, label in labels.items()}
+
+    def domain_names(self) -> list[str]:
+        """Names of all domains of the dataset.
+
+        Raises:
+            UserError: it has none.
+        """
+        names = list(self.dm.dataset.domains)
+        if not names:
+            raise UserError(
+                f"DATASET.NAME: {type(self).__name__} needs a dataset with named domains, "
+                f"{self.cfg.DATASET.NAME} has none"
+            )
+        return names
+
+    def stage_one(self, domains: list[int]) -> dict[str, Tensor]:
+        """Prompt labels trained on the images of these domains, unless that has been done: path name -> (M, D)."""
+        o, data, names = self.options.LABELS, self.dm.dataset, self.domain_names()
+        changes = [
+            "OPTIM.NAME",
+            "sgd",
+            "OPTIM.LR",
+            o.LR,
+            "OPTIM.MAX_EPOCH",
+            o.MAX_EPOCH,
+            "OPTIM.WEIGHT_DECAY",
+            5e-4,
+            "OPTIM.LR_SCHEDULER",
+            "cosine",
+            "OPTIM.WARMUP_EPOCH",
+            o.WARMUP_EPOCH,
+            "OPTIM.WARMUP_TYPE",
+            "constant",
+            "OPTIM.WARMUP_CONS_LR",
+            1e-5,
+            "DATALOADER.TRAIN_X.BATCH_SIZE",
+            o.BATCH_SIZE,
+            "DATALOADER.TRAIN_X.FEATURE_VIEWS",
+            o.FEATURE_VIEWS,
+            "TEST.FINAL_MODEL",
+            "best_val",
+            "TEST.SPLIT",
+            "val",
+            "TEST.EVAL_FREQ",
+            1,
+        ]
+        items = [item for item in data.train_x + (data.val or []) if item.domain in domains]
+        folder = domain_stage(self.cfg, self.LABEL_TRAINER, [names[domain] for domain in domains], items, changes)
+        state = load_checkpoint(folder / "prompt_learner" / "model-best.pth.tar")["state_dict"]
+        return {name: state[path.label] for name, path in self.PATHS.items()}
+
+    # Stage two
+
+    def loss(self, batch: dict) -> dict[str, Tensor]:
+        """Regression to the labels of the images' domains, all paths in one step."""
+        features, domains = self.batch_features(batch), batch["domain"].to(self.device)
+        parts = {
+            f"{path.prefix}loss": F.mse_loss(self.generators[name](features), self.labels[name][domains])
+            for name, path in self.PATHS.items()
+        }
+        return {**parts, "loss": torch.stack(list(parts.values())).sum()}
+
+    def updates(self, batch: dict) -> Iterator:
+        if not self.adversarial:
+            yield from super().updates(batch)
+            return
+        features, fake = self.batch_features(batch), self.batch_features(batch["fake"])
+        domains = batch["domain"].to(self.device)
+        for name in self.PATHS:
+            yield from self._play(name, self.labels[name][domains], features, fake)
+
+    def _play(self, name: str, real_ctx: Tensor, real: Tensor, fake: Tensor) -> Iterator:
+        """The discriminator's update, then the generator's; contexts (B, M, D), features (B, E)."""
+        path, judge = self.PATHS[name], self.discriminators[name]
+        fake_ctx = self.generators[name](fake, self.training_noise(len(fake)))
+        on_real, on_fake = judge(real_ctx, real), judge(fake_ctx.detach(), fake)
+        d_loss = F.mse_loss(on_real, torch.ones_like(on_real)) + F.mse_loss(on_fake, torch.zeros_like(on_fake))
+        yield path.discriminator, {"loss": d_loss, f"{path.prefix}d_loss": d_loss}
+        verdict = judge(fake_ctx, fake)
+        g_loss = F.mse_loss(verdict, torch.ones_like(verdict))
+        yield path.generator, {"loss": g_loss, f"{path.prefix}g_loss": g_loss}
+
+    def training_noise(self, images: int) -> Tensor:
+        """(B, Z) standard normal, from the global CPU generator: the same on every device."""
+        return torch.randn(images, self.options.LATENT_DIM).to(self.device)
+
+    def run_epoch(self) -> None:
+        if not self.adversarial:
+            super().run_epoch()
+            return
+        self._run_batches(((batch,) for batch in self._with_fakes()), lambda: len(self.train_loader_x))
+
+    def _with_fakes(self) -> Iterator[dict]:
+        """Every training batch with a second one of an order of its own, which costs one more batch and no more.
+
+        Both passes are drawn from the global generator at the start of the epoch, one after the other whatever the
+        number of workers, so an epoch resumes exactly.
+        """
+        real = iter(self.train_loader_x)
+        first = next(real)  # draws the first order
+        fakes = iter(self.train_loader_x)
+        yield {**first, "fake": next(fakes)}
+        for batch, fake in zip(real, fakes, strict=True):
+            yield {**batch, "fake": fake}
+
+    def clip_gradients(self, names: list[str]) -> None:
+        if not self.adversarial or not self.clips:
+            return
+        for path in self.PATHS.values():
+            for name, table in ((path.generator, GENERATOR_CAPS), (path.discriminator, DISCRIMINATOR_CAPS)):
+                if name in names:
+                    clip_each(self._models[name], [(pattern, self.options[key]) for pattern, key in table])
+
+    @property
+    def clips(self) -> bool:
+        targets = getattr(self.dm.dataset, "target_domains", [])
+        return self.options.GRAD_CLIP and not set(self.options.NO_CLIP_TARGETS) & set(targets)
+
+    # Prediction
+
+    def contexts(self, name: str, features: Tensor) -> Tensor:
+        """Contexts (B, M, D) that a path generates for images (B, E) at test."""
+        generator = self.generators[name]
+        if not self.adversarial:
+            return generator(features)
+        return torch.stack([generator(features, noise) for noise in self.test_noise(name, features)]).mean(dim=0)
+
+    def test_noise(self, name: str, features: Tensor) -> Tensor:
+        """(S, B, Z) by NOISE; a draw depends on the run's seed, the path and the image's feature alone."""
+        o = self.options
+        if o.NOISE == "zero":
+            return features.new_zeros(1, len(features), o.LATENT_DIM)
+        seed = 2 * max(self.cfg.SEED, 0) + list(self.PATHS).index(name)
+        return image_noise(features, o.LATENT_DIM, o.NOISE_SAMPLES if o.NOISE == "mean" else 1, seed)
+
+    def cosines(self, name: str, features: Tensor) -> Tensor:
+        """Cosine of each image with every class under its own generated context: (B, E) -> (B, K)."""
+        classes = self.template.features_each(self.contexts(name, features)).float()  # (B, K, E)
+        return torch.einsum("be,bke->bk", features, classes)
+
+    # Diagnostics
+
+    def test(self, split: str | None = None) -> float:
+        """As always; the last test also fills `diagnostics`, from what is at hand and without a random number."""
+        result = super().test(split)
+        if self._epoch_record is None:  # not a validation within an epoch
+            self.diagnostics |= self.measure()
+        return result
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float | None]:
+        """Stability of the run: see promptshift.results.diagnostics for what each number is."""
+        values = {"val_accuracy_std_last_10": last_epochs_std(self.history)}
+        if self.val_loader is not None and self.generators:
+            features = self._val_features().split(self.cfg.DATALOADER.TEST.BATCH_SIZE)
+            domains = torch.tensor([item.domain for item in self.val_loader.dataset.data_source])
+            for name, path in self.PATHS.items():
+                prompts = torch.cat([self.contexts(name, part.to(self.device)).cpu() for part in features])
+                values[f"{path.prefix}intra_inter_ratio"] = distance_ratio(prompts, domains)
+        return values
+
+    def _val_features(self) -> Tensor:
+        if self.cfg.TEST.FEATURE_CACHE:
+            return cached_features(self.val_loader, self.encode_images, self.feature_key, self.feature_folder)[0]
+        with own_random_state():
+            return torch.cat([self.encode_images(batch["img"]).cpu() for batch in self.val_loader])
+
+
+def check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises a UserError for a value that is not among those allowed."""
+    if value not in allowed:
+        raise UserError(f"{key}: '{value}'; allowed: {', '.join(allowed)}{suggest(value, allowed)}")

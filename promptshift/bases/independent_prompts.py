@@ -1,0 +1,56 @@
+"""The base of trainers that learn prompts of both towers, each for itself: IVLP, PromptSRC.
+
+It stands here and not in trainers/independentVL.py, so that a file of that name from the public repository may
+replace ours without taking the other trainers along.
+"""
+
+from torch import Tensor, nn
+
+from promptshift.bases.prompt_trainer import PromptTrainer
+from promptshift.modeling.clip import FrozenCLIP
+from promptshift.modeling.multimodal import IndependentPrompts
+from promptshift.modeling.templates import fill
+from promptshift.modeling.text_tower import TextTower
+from promptshift.modeling.tokens import clean_name
+
+INDEPENDENT_DEFAULTS = dict(
+    N_CTX_VISION=2, N_CTX_TEXT=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=9, PROMPT_DEPTH_TEXT=9
+)
+
+
+class IndependentPromptsTrainer(PromptTrainer):
+    """Prompts at the inputs of the first blocks of both towers; a tower at depth 0 stays as it is.
+
+    Without text prompts the class features are those of "<CTX_INIT> <class>.", without vision prompts the image
+    features are frozen.
+    """
+
+    DEFAULTS = INDEPENDENT_DEFAULTS
+    FROZEN_IMAGES = False
+
+    def build_prompts(self, clip: FrozenCLIP, classnames: list[str]) -> dict[str, nn.Module]:
+        o, chunk = self.options, self.cfg.MODEL.TEXT_CHUNK
+        self.prompt_learner = IndependentPrompts(
+            clip,
+            classnames,
+            o.N_CTX_TEXT,
+            o.PROMPT_DEPTH_TEXT,
+            o.N_CTX_VISION,
+            o.PROMPT_DEPTH_VISION,
+            o.CTX_INIT,
+            chunk,
+            self.BLOCK,
+        )
+        self.FROZEN_IMAGES = self.prompt_learner.tower is None
+        if self.prompt_learner.template is None:
+            texts = fill(f"{clean_name(o.CTX_INIT)} {{}}.".lstrip(), classnames)
+            self.text_features = TextTower(clip, chunk).encode_texts(texts)  # (K, E)
+        return {"VLPromptLearner": self.prompt_learner}
+
+    def class_features(self) -> Tensor:
+        return self.text_features if self.prompt_learner.template is None else self.prompt_learner.class_features()
+
+    def image_features(self, images: Tensor) -> Tensor:
+        if self.FROZEN_IMAGES:
+            return self.encode_images(images)
+        return self.prompt_learner.image_features(images.to(self.device))

@@ -1,0 +1,48 @@
+"""A trainer inside another one: it never runs, it lends its prompts, features and losses."""
+
+from __future__ import annotations
+
+from yacs.config import CfgNode as CN
+
+from dassl.config import merge_opts
+from promptshift.bases.prompt_trainer import PromptTrainer
+from promptshift.modeling.clip import FrozenCLIP
+
+# what an inner trainer must not do of its own: it has no training images and starts from no other weights
+_IDLE = ("DATALOADER.TRAIN_X.FEATURE_VIEWS", 0, "MODEL.INIT_WEIGHTS", "")
+
+
+def inner_trainer(
+    cls: type[PromptTrainer], cfg: CN, outer: PromptTrainer, opts: list, clip: FrozenCLIP | None = None
+) -> PromptTrainer:
+    """Builds a trainer of class `cls` with the data of another one.
+
+    Args:
+        cls: class of the trainer.
+        cfg: the outer trainer's configuration.
+        outer: the trainer whose dataset and loaders it sees.
+        opts: KEY VALUE pairs that turn `cfg` into the inner configuration.
+        clip: the frozen CLIP to share; None to load the one that `opts` name.
+    """
+    inner = cfg.clone()
+    inner.defrost()
+    merge_opts(inner, ["TRAINER.NAME", cls.__name__, *_IDLE, *opts], source=f"TRAINER.{outer.BLOCK}")
+    inner.freeze()
+    body = {"build_data_loader": lambda trainer: _share_data(trainer, outer)}
+    if clip is not None:
+        body["load_backbone"] = lambda trainer: clip
+    return type(cls.__name__, (cls,), body)(inner)
+
+
+def _share_data(inner: PromptTrainer, outer: PromptTrainer) -> None:
+    for name in (
+        "dm",
+        "train_loader_x",
+        "train_loader_u",
+        "val_loader",
+        "test_loader",
+        "num_classes",
+        "num_source_domains",
+        "lab2cname",
+    ):
+        setattr(inner, name, getattr(outer, name))

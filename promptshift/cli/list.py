@@ -1,0 +1,71 @@
+"""`promptshift list [PATTERN]`: trainers, data sets, configurations, protocols and papers by name.
+
+PATTERN is looked for in names and in kinds ("trainer", "dataset", "config", "protocol", "paper"), in any case; * and ?
+are wildcards. Quote it, so that the shell leaves it alone: promptshift list 'dp*'
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from collections.abc import Iterator, Sequence
+
+from tabulate import tabulate
+
+from dassl.utils.errors import UserError, suggest
+from dassl.utils.registry import Registry
+from promptshift.cli.command import Parser, answer
+from promptshift.paths import checkout, load_plugins
+
+Row = tuple[str, str, str]  # kind, name, what it is
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints what matches: 0, or 2 when nothing does (one line on stderr)."""
+    return answer(_main, argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    parser = Parser("promptshift list", description=__doc__)
+    parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN")
+    pattern = parser.parse_args(argv).pattern
+    rows = everything()
+    found = [row for row in rows if _matches(pattern, row)]
+    if not found:
+        raise UserError(f"nothing is called {pattern!r}{suggest(pattern, [name for _, name, _ in rows])}")
+    print(tabulate(found, ("kind", "name", ""), disable_numparse=True))
+    return 0
+
+
+def _matches(pattern: str, row: Row) -> bool:
+    pattern = pattern.lower()
+    if not any(sign in pattern for sign in "*?["):
+        pattern = f"*{pattern}*"
+    return any(fnmatch.fnmatchcase(word.lower(), pattern) for word in row[:2])
+
+
+def everything() -> list[Row]:
+    """Every trainer, data set, configuration, protocol and paper of the checkout."""
+    from dassl.data.datasets import DATASET_REGISTRY
+    from dassl.engine import TRAINER_REGISTRY
+    from promptshift.protocols.registry import protocols
+    from promptshift.results.papers import load_papers
+
+    load_plugins()
+    configs = checkout() / "configs"
+    rows = [*_registered("trainer", TRAINER_REGISTRY), *_registered("dataset", DATASET_REGISTRY)]
+    rows += [("config", str(path.relative_to(configs).with_suffix("")), "") for path in sorted(configs.rglob("*.yaml"))]
+    rows += [("protocol", name, _first_line(sys.modules[made.__module__])) for name, made in protocols().items()]
+    rows += [("paper", paper.name, f"arXiv {paper.arxiv}: {paper.title}") for paper in load_papers()]
+    return rows
+
+
+def _registered(kind: str, registry: Registry) -> Iterator[Row]:
+    """A row per registered name; an alias says what it stands for."""
+    for name in sorted(registry.registered_names(), key=str.lower):
+        owner = registry.get(name)
+        yield kind, name, _first_line(owner) if owner.__name__ == name else f"= {owner.__name__}"
+
+
+def _first_line(documented: object) -> str:
+    return (documented.__doc__ or "").strip().partition("\n")[0]

@@ -1,1 +1,0 @@
-"""The bases that trainers extend, and how a configuration becomes a run."""

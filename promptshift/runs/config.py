@@ -1,0 +1,305 @@
+"""From a command line to a configuration, with CoOp's flags and precedence.
+
+defaults -> --dataset-config-file -> --config-file -> named flags -> trailing KEY VALUE pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+
+import yaml
+from yacs.config import CfgNode as CN
+
+from dassl.config import get_cfg_default, merge_file, merge_opts
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils.errors import UserError
+from promptshift.paths import load_plugins
+
+# what may differ between two runs of the same configuration: places, speed and talk
+_NOT_HASHED = (
+    "OUTPUT_DIR",
+    "RESUME",
+    "DATASET.ROOT",
+    "DATASET.DOWNLOAD",
+    "DATALOADER.NUM_WORKERS",
+    "USE_CUDA",
+    "VERBOSE",
+    "DETERMINISTIC",
+    "TRAIN.PRINT_FREQ",
+    "TEST.FEATURE_CACHE",
+    "PROTOCOL",
+    "MODEL.TEXT_CHUNK",
+    "TRAIN.CHECKPOINT_FREQ",
+    "TEST.TTA_BATCH",
+    "TEST.STRICT",
+)
+
+# flags of CoOp, SPG and DPSPG that name one configuration key: flag -> key
+_KEY_FLAGS = {
+    "root": "DATASET.ROOT",
+    "output-dir": "OUTPUT_DIR",
+    "resume": "RESUME",
+    "seed": "SEED",
+    "trainer": "TRAINER.NAME",
+    "backbone": "MODEL.BACKBONE.NAME",
+    "head": "MODEL.HEAD.NAME",
+    "lr": "OPTIM.LR",
+    "weight_decay": "OPTIM.WEIGHT_DECAY",
+    "warmup_epoch": "OPTIM.WARMUP_EPOCH",
+    "alpha": "TRAINER.DPSPG.ALPHA",
+    "early_epoch": "TRAINER.DPSPG.EARLY",
+    "late_epoch": "TRAINER.DPSPG.LATE",
+    "latent_dim": "TRAINER.SPG.LATENT_DIM",
+    "g_max_norm_weight": "TRAINER.SPG.G_MAX_NORM_WEIGHT",
+    "g_max_norm_bias": "TRAINER.SPG.G_MAX_NORM_BIAS",
+    "g_max_norm_bias_last": "TRAINER.SPG.G_MAX_NORM_BIAS_LAST",
+    "d_max_norm_weight": "TRAINER.SPG.D_MAX_NORM_WEIGHT",
+    "d_max_norm_bias": "TRAINER.SPG.D_MAX_NORM_BIAS",
+    "d_max_norm_last": "TRAINER.SPG.D_MAX_NORM_LAST",
+}
+_LIST_FLAGS = {
+    "source-domains": "DATASET.SOURCE_DOMAINS",
+    "target-domains": "DATASET.TARGET_DOMAINS",
+    "transforms": "INPUT.TRANSFORMS",
+}
+
+# SPG's codes of whole datasets, for its cross-dataset runs
+_DATASET_CODES = {"d": "DomainNet", "o": "OfficeHome", "p": "PACS", "t": "TerraIncognita", "v": "VLCS"}
+
+# what the train.py of the public repositories declares for their trainer files, which bring no block of their own;
+# a block of the same name that one of our trainers declares (BLOCK, DEFAULTS) stands instead
+_IVLP = dict(
+    N_CTX_VISION=2, N_CTX_TEXT=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=9, PROMPT_DEPTH_TEXT=9
+)
+_MAPLE = dict(N_CTX=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH=9)
+_PUBLIC_BLOCKS = {
+    "COOP": dict(N_CTX=16, CSC=False, CTX_INIT="", PREC="fp16", CLASS_TOKEN_POSITION="end"),
+    "COCOOP": dict(N_CTX=16, CTX_INIT="", PREC="fp16"),
+    "MAPLE": _MAPLE,
+    "PROMPTALIGN": _MAPLE,
+    "IVLP": _IVLP,
+    "VPT": dict(N_CTX_VISION=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=1),
+    "PROMPTSRC": _IVLP
+    | dict(N_CTX_VISION=4, N_CTX_TEXT=4, TEXT_LOSS_WEIGHT=25, IMAGE_LOSS_WEIGHT=10, GPA_MEAN=15, GPA_STD=1),
+    "PROMPTKD": _IVLP
+    | dict(
+        N_CTX_VISION=4,
+        N_CTX_TEXT=4,
+        PROJECT_LAYER=2,
+        CE_WEIGHT=1.0,
+        KD_WEIGHT=1.0,
+        TEMPERATURE=1.0,
+        TEACHER_NAME="ViT-L/14",
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise UserError(f"command line: {message}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of train.py."""
+    p = _Parser("train.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    for flag, key in _KEY_FLAGS.items():
+        p.add_argument(f"--{flag}", default=None, help=f"sets {key}")
+    for flag, key in _LIST_FLAGS.items():
+        p.add_argument(f"--{flag}", nargs="+", default=None, help=f"sets {key}")
+    p.add_argument("--dataset-config-file", default="", help="YAML of the dataset")
+    p.add_argument("--config-file", default="", help="YAML of the trainer")
+    for flag, when in (("source", "without"), ("target", "with")):
+        p.add_argument(
+            f"--{flag}-datasets",
+            nargs=1,
+            default=None,
+            choices=list(_DATASET_CODES),
+            help=f"SPG's code of the dataset to {'train' if flag == 'source' else 'test'} on, whole; "
+            f"{when} --eval-only",
+        )
+    p.add_argument("--eval-only", action="store_true", help="no training: load --model-dir and test")
+    p.add_argument("--model-dir", default="", help="a finished run's folder, for --eval-only")
+    p.add_argument("--load-epoch", type=int, default=None, help="which epoch of --model-dir (default: best, else last)")
+    p.add_argument("--no-train", action="store_true", help="build everything, train nothing, test nothing")
+    p.add_argument("--deterministic", action="store_true", help="sets DETERMINISTIC: repeatable GPU kernels only")
+    p.add_argument("--gpu", default=None, help="which GPU to use, as CUDA_VISIBLE_DEVICES")
+    for flag in ("--tpt", "--save"):
+        p.add_argument(flag, action="store_true", help="accepted for older scripts, changes nothing")
+    p.add_argument("--n_classes", default=None, help="accepted for older scripts: classes are counted from the data")
+    p.add_argument("opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last word on any key")
+    return p
+
+
+def extend_cfg(cfg: CN) -> None:
+    """Adds the project's keys, every registered trainer's own block (its DEFAULTS), then the public blocks left."""
+    cfg.DETERMINISTIC = False  # only kernels that repeat exactly, also on a GPU
+    cfg.STAGE = ""  # filled in: what the stage that a run learns from is made with
+    cfg.PROTOCOL = ""  # recorded in result.json: which protocol asked for the run
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all | base | new
+    cfg.DATASET.DOWNLOAD = True  # try to download what is missing
+    cfg.DATASET.FINGERPRINT = ""  # names the images a stage was made from
+    cfg.DATASET.FOLDER = ""  # FolderDG: the folder of your own images, below DATASET.ROOT
+    cfg.DATASET.TEST_ALL = False  # test on every image of the targets, also where they are the sources
+    cfg.DATASET.VARIANT = ""  # a dataset's other version (DomainNet: full)
+    cfg.MODEL.BACKBONE.PATH = ""  # local CLIP weights
+    cfg.MODEL.TEXT_CHUNK = 16384  # most text tokens that run at once (memory bound, changes no number)
+    cfg.TEST.FEATURE_CACHE = True  # keep frozen image features of test images on disk
+    cfg.TEST.EVAL_FREQ = 1  # epochs between validations under best_val
+    cfg.TEST.TTA_BATCH = 0  # images adapted together at test time; 0: as many as memory allows
+    cfg.TEST.STRICT = False  # at test time, stop at an unreadable image (else: wrong)
+    cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # K > 0: train on K stored views of each image instead of fresh ones
+    for name in TRAINER_REGISTRY.registered_names():
+        trainer = TRAINER_REGISTRY.get(name)
+        if getattr(trainer, "BLOCK", "") and trainer.BLOCK not in cfg.TRAINER:
+            cfg.TRAINER[trainer.BLOCK] = CN(trainer.DEFAULTS)
+    for block, defaults in _PUBLIC_BLOCKS.items():
+        if block not in cfg.TRAINER:
+            cfg.TRAINER[block] = CN(defaults)
+
+
+def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
+    """Command line -> (frozen configuration, parsed flags), checked before anything is loaded.
+
+    Raises:
+        UserError: unknown flag, file, key, trainer, dataset or value.
+    """
+    load_plugins()
+    args = parser().parse_args(argv)
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    _give_back_swallowed_keys(args, cfg)
+    trainer = TRAINER_REGISTRY.get(args.trainer or _trainer_named_in(args.config_file))
+    aliases = getattr(trainer, "KEY_ALIASES", {})
+    for path in (args.dataset_config_file, args.config_file):
+        if path:
+            merge_file(cfg, path, aliases=aliases)
+    merge_opts(cfg, [*_dataset_flags_as_opts(args), *_flags_as_opts(args, cfg)], source="command line")
+    merge_opts(cfg, args.opts, source="command line", aliases=aliases)
+    _check(cfg, trainer)
+    if cfg.DATASET.TEST_ALL and not args.eval_only:
+        raise UserError(
+            "DATASET.TEST_ALL: True makes the training images test images; only with --eval-only, for a "
+            "model that was trained on another dataset"
+        )
+    cfg.STAGE = "" if args.eval_only else stage_hash(cfg)
+    cfg.freeze()
+    return cfg, args
+
+
+def _give_back_swallowed_keys(args: argparse.Namespace, cfg: CN) -> None:
+    """KEY VALUE pairs right behind a flag that takes several words belong to the options, not to the flag."""
+    keys = flatten(cfg)
+    for flag in _LIST_FLAGS:
+        name = flag.replace("-", "_")
+        words = getattr(args, name) or []
+        start = next((i for i, word in enumerate(words) if word in keys), len(words))
+        if start < len(words):
+            setattr(args, name, words[:start])
+            args.opts = [*words[start:], *args.opts]
+
+
+def _trainer_named_in(path: str) -> str:
+    name = ""
+    if path:
+        try:
+            with open(path) as file:
+                name = ((yaml.safe_load(file) or {}).get("TRAINER") or {}).get("NAME", "")
+        except (OSError, yaml.YAMLError, AttributeError):
+            name = ""  # merge_file reports the file itself
+    if not name and not path:
+        raise UserError("--trainer: no trainer given; allowed: " + ", ".join(TRAINER_REGISTRY.registered_names()))
+    return name or "CoOp"
+
+
+def _flags_as_opts(args: argparse.Namespace, cfg: CN) -> list:
+    opts = ["DETERMINISTIC", True] if args.deterministic else []
+    for flag, key in (_KEY_FLAGS | _LIST_FLAGS).items():
+        value = getattr(args, flag.replace("-", "_"))
+        if value is not None:
+            opts += [key, value]
+    return opts
+
+
+def _dataset_flags_as_opts(args: argparse.Namespace) -> list:
+    """SPG's --source-datasets and --target-datasets: one run trains on a dataset, another tests on the other."""
+    from datasets.domain_sets import find_domain_set
+
+    given = {"--source-datasets": args.source_datasets, "--target-datasets": args.target_datasets}
+    used, unused = list(given)[::-1] if args.eval_only else list(given)
+    if given[unused] and given[unused] != given[used]:
+        raise UserError(
+            f"{unused} {given[unused][0]}: {'with' if args.eval_only else 'without'} --eval-only a run "
+            f"takes {used} only; scripts/<method>/cross_dataset.sh does the training and the tests"
+        )
+    if not given[used]:
+        return []
+    name = _DATASET_CODES[given[used][0]]
+    domains = list(find_domain_set(name).domains)
+    opts = ["DATASET.NAME", name, "DATASET.SOURCE_DOMAINS", domains, "DATASET.TARGET_DOMAINS", domains]
+    return [*opts, "DATASET.TEST_ALL", True, "TEST.SPLIT", "test"] if args.eval_only else [*opts, "TEST.SPLIT", "val"]
+
+
+def _check(cfg: CN, trainer: type) -> None:
+    from dassl.data.datasets import DATASET_REGISTRY
+
+    if not cfg.DATASET.NAME:
+        raise UserError("DATASET.NAME is empty; give --dataset-config-file or DATASET.NAME")
+    DATASET_REGISTRY.get(cfg.DATASET.NAME)
+    if cfg.DATASET.SUBSAMPLE_CLASSES not in ("all", "base", "new"):
+        raise UserError(f"DATASET.SUBSAMPLE_CLASSES: '{cfg.DATASET.SUBSAMPLE_CLASSES}'; allowed: all, base, new")
+    if cfg.TEST.FINAL_MODEL not in ("last_step", "best_val"):
+        raise UserError(f"TEST.FINAL_MODEL: '{cfg.TEST.FINAL_MODEL}'; allowed: last_step, best_val")
+    if hasattr(trainer, "check_options"):
+        trainer.check_options(cfg)
+
+
+def flatten(cfg: CN, prefix: str = "") -> dict:
+    """Nested configuration -> {dotted key: value}."""
+    flat = {}
+    for key, value in cfg.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, CN) else {prefix + key: value}
+    return flat
+
+
+def config_hash(cfg: CN) -> str:
+    """16 hex digits; equal for two configurations that ask for the same numbers.
+
+    Places (folders), speed (workers, chunks, caches) and talk (print frequency) do not count, nor do other
+    trainers' blocks.
+    """
+    kept = {
+        key: list(value) if isinstance(value, tuple) else value  # YAML has no tuples
+        for key, value in sorted(flatten(cfg).items())
+        if key not in _NOT_HASHED and concerns(key, cfg)
+    }
+    if not kept.get("STAGE"):
+        kept.pop("STAGE", None)  # most runs need none
+    return hashlib.blake2b(repr(kept).encode(), digest_size=8).hexdigest()
+
+
+def stage_hash(cfg: CN) -> str:
+    """`config_hash` of the run that a run of `cfg` makes or finds first and learns from; "" where there is none.
+
+    Data and seed are left out: they are those of `cfg`. With it in STAGE, a changed YAML of the stage is a changed
+    configuration of every run that learns from it.
+    """
+    configuration = getattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "stage_configuration", None)
+    stage = configuration(cfg) if configuration else None
+    if stage is None:
+        return ""
+    stage.defrost()
+    stage.DATASET, stage.SEED = get_cfg_default().DATASET, 0
+    return config_hash(stage)
+
+
+def concerns(key: str, cfg: CN) -> bool:
+    """Whether the trainer that `cfg` names reads a dotted key: not one of another trainer's block."""
+    if not key.startswith("TRAINER.") or key.count(".") < 2:
+        return True
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    block, option = key.split(".")[1:3]
+    if block not in {base.__dict__.get("BLOCK") for base in trainer.__mro__}:
+        return not getattr(trainer, "BLOCK", "")
+    options = getattr(trainer, "HASHED_OPTIONS", None)
+    return options is None or option in options

@@ -1,0 +1,53 @@
+"""What the papers print for the very cell that a configuration fills."""
+
+from __future__ import annotations
+
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils.errors import UserError
+from promptshift.results import papers
+
+
+def method_name(cfg: CN, trainer: str = "") -> str:
+    """The trainer's own name (`trainer` instead, where given), and the method it builds on where its block names one.
+
+    DPC on CoOp is `DPC_CoOp`: rows of tables and folders of runs are called so.
+    """
+    registered = TRAINER_REGISTRY.get(trainer or cfg.TRAINER.NAME)
+    block = cfg.TRAINER.get(getattr(registered, "BLOCK", ""), {})
+    return "_".join(filter(None, (trainer or registered.__name__, block.get("BACKBONE", ""))))
+
+
+def published_cells(cfg: CN) -> list[tuple[papers.PaperRow, str]]:
+    """Published rows of this configuration's method, protocol and backbone, each with the column that it fills."""
+    from datasets._image_facts import find_facts
+
+    try:
+        dataset = find_facts(cfg.DATASET.NAME).name
+    except UserError:  # a dataset in no table
+        dataset = cfg.DATASET.NAME
+    table, columns = {
+        "single_source": (dataset, cfg.DATASET.SOURCE_DOMAINS),  # columns are the domains trained on
+        **dict.fromkeys(("cross_dataset", "xd", "imagenet_variants"), ("all", [dataset])),  # the datasets tested on
+        "base_to_new": (dataset, [cfg.DATASET.SUBSAMPLE_CLASSES.capitalize()]),
+        "few_shot": (dataset, [str(cfg.DATASET.NUM_SHOTS)]),
+    }.get(cfg.PROTOCOL, (dataset, cfg.DATASET.TARGET_DOMAINS))
+    rows = papers.find(trainer=method_name(cfg), protocol=cfg.PROTOCOL, dataset=table, backbone=cfg.MODEL.BACKBONE.NAME)
+    return [(row, column) for row in rows for column in columns if row.values.get(column) is not None]
+
+
+def expected_accuracy(cfg: CN) -> float | None:
+    """The accuracy (percent) that a paper prints for this cell, None where none or more than one is printed."""
+    values = {row.values[column] for row, column in published_cells(cfg)}
+    return values.pop() if len(values) == 1 else None
+
+
+def published_lines(cfg: CN, accuracy: float) -> list[str]:
+    """A line for every number that a paper prints for this cell, beside the accuracy (percent) that was reached."""
+    return [
+        f"* published for {row.method}, {column}: {row.values[column]:g}"
+        + (f" ± {row.std[column]:g}" if row.std.get(column) is not None else "")
+        + f" % ({row.source}); this run less that: {accuracy - row.values[column]:+.2f}"
+        for row, column in published_cells(cfg)
+    ]

@@ -1,0 +1,181 @@
+"""One configuration, run from start to result.json."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
+from dassl.utils import atomic_path, collect_env_info, set_deterministic, set_random_seed, setup_logger, write_json
+from dassl.utils.errors import UserError
+from dassl.utils.logger import Logger
+from dassl.utils.torchtools import BEST, find_checkpoints
+from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
+from promptshift.runs.config import build_cfg, config_hash
+from promptshift.runs.published import expected_accuracy, published_lines
+
+CLASSES_FILE = "classes.json"  # class names in label order: with it a run predicts without the images it learnt from
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of train.py: 0 when done, 2 after bad input (one line, no traceback)."""
+    console = sys.stdout
+    try:
+        cfg, args = build_cfg(argv)
+        if args.gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = args.gpu
+        run(cfg, eval_only=args.eval_only, model_dir=args.model_dir, load_epoch=args.load_epoch, no_train=args.no_train)
+    except UserError as error:
+        sys.stdout.flush()
+        if isinstance(sys.stdout, Logger):
+            sys.stdout.file.write(f"error: {error}\n")
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if isinstance(sys.stdout, Logger):
+            sys.stdout.close()
+        sys.stdout = console
+    return 0
+
+
+def run(
+    cfg: CN, eval_only: bool = False, model_dir: str = "", load_epoch: int | None = None, no_train: bool = False
+) -> dict | None:
+    """Builds the trainer, trains or loads, tests, and writes result.json.
+
+    Returns:
+        The record written, or None with `no_train`.
+    """
+    started, clock = datetime.now(), time.perf_counter()
+    make_room(cfg)
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    if cfg.DETERMINISTIC:
+        set_deterministic(True)
+    setup_logger(cfg.OUTPUT_DIR)
+    _write_config(cfg)
+    print(cfg.dump())
+    print(f"** System info **\n{collect_env_info()}\n")
+    trainer = build_trainer(cfg)
+    write_json(list(trainer.dm.dataset.classnames), Path(cfg.OUTPUT_DIR, CLASSES_FILE))
+    if getattr(trainer.dm.dataset, "test_only", False) and not eval_only:
+        raise UserError(
+            f"DATASET.NAME: {cfg.DATASET.NAME} has test images only; train on another dataset and give "
+            "--eval-only --model-dir FOLDER"
+        )
+    if eval_only:
+        trainer.load_model(model_dir, epoch=deployed_epoch(trainer, model_dir) if load_epoch is None else load_epoch)
+        trainer.test()
+    elif no_train:
+        return None
+    else:
+        trainer.train()
+    record = _record(cfg, trainer, started, time.perf_counter() - clock)
+    write_result(cfg.OUTPUT_DIR, record)
+    for line in published_lines(cfg, record["metrics"]["accuracy"]):
+        print(line)
+    return record
+
+
+def deployed_epoch(trainer: TrainerX, folder: str | Path) -> int | None:
+    """The checkpoint that the run in `folder` tested: None for its best one, else the number of its last epoch."""
+    folders = [Path(folder, name) for name in trainer.get_model_names()]
+    if any((place / BEST).is_file() for place in folders):
+        return None
+    return max((epoch for place in folders for epoch in find_checkpoints(str(place))), default=None)
+
+
+def make_room(cfg: CN) -> None:
+    """Moves what another configuration left in OUTPUT_DIR aside, so that nothing is resumed by mistake or lost."""
+    folder = Path(cfg.OUTPUT_DIR)
+    written = folder / "config.yaml"
+    if cfg.RESUME or not written.is_file() or _same_run(written, cfg):
+        return
+    aside = folder / f"previous-{datetime.now():%Y-%m-%d-%H-%M-%S-%f}"
+    aside.mkdir()
+    for path in folder.iterdir():
+        if _belongs_to_run(path):
+            path.rename(aside / path.name)
+    print(f"{folder} held a run of another configuration; it was moved to {aside}")
+
+
+def _belongs_to_run(path: Path) -> bool:
+    if path.is_dir():
+        return path.name == "tensorboard" or any(path.glob("model*.pth.tar*"))
+    return path.name.startswith(("log.txt", "result.json", "config.yaml", "last.pth.tar", CLASSES_FILE, "stream.jsonl"))
+
+
+def _same_run(written: Path, cfg: CN) -> bool:
+    """Whether the run on disk can be continued: the same configuration, the number of epochs aside."""
+    try:
+        with open(written) as file:
+            old = CN.load_cfg(file)
+        old, new = old.clone(), cfg.clone()
+        for node in (old, new):
+            node.defrost()
+            node.OPTIM.MAX_EPOCH = 0
+        return config_hash(old) == config_hash(new)
+    except Exception:  # half-written or foreign: whatever is wrong with it, it is not this run's
+        return False
+
+
+def _write_config(cfg: CN) -> None:
+    path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(cfg.dump())
+
+
+def _record(cfg: CN, trainer, started: datetime, seconds: float) -> dict:
+    results = dict(getattr(trainer, "last_results", None) or {})
+    return dict(
+        status="complete",
+        trainer=_trainer_name(cfg),
+        protocol=cfg.PROTOCOL,
+        dataset=getattr(trainer.dm.dataset, "name", cfg.DATASET.NAME),
+        backbone=cfg.MODEL.BACKBONE.NAME,
+        source_domains=list(cfg.DATASET.SOURCE_DOMAINS),
+        target_domains=list(cfg.DATASET.TARGET_DOMAINS),
+        classes=cfg.DATASET.SUBSAMPLE_CLASSES,
+        shots=cfg.DATASET.NUM_SHOTS,
+        split=cfg.TEST.SPLIT,
+        selection=_selection(cfg, trainer),
+        seed=cfg.SEED,
+        metrics=results,
+        history=list(getattr(trainer, "history", [])),
+        diagnostics=dict(getattr(trainer, "diagnostics", {})),
+        config_hash=config_hash(cfg),
+        git_hash=git_hash(),
+        versions=environment_versions(),
+        seconds=seconds,
+        peak_memory_mb=peak_memory_mb(trainer.device),
+        started=started.isoformat(timespec="seconds"),
+        finished=datetime.now().isoformat(timespec="seconds"),
+        expected=expected_accuracy(cfg),
+    )
+
+
+def _selection(cfg: CN, trainer) -> str:
+    """The rule that chose the weights; `best_val` on a dataset whose val images are its test images is an oracle."""
+    leaks = cfg.TEST.FINAL_MODEL == "best_val" and getattr(trainer.dm.dataset, "val_is_test", False)
+    return "oracle" if leaks else cfg.TEST.FINAL_MODEL
+
+
+def _trainer_name(cfg: CN) -> str:
+    return TRAINER_REGISTRY.get(cfg.TRAINER.NAME).__name__
+
+
+def finished(cfg: CN) -> bool:
+    """Whether OUTPUT_DIR holds a complete result of this very configuration."""
+    if not (Path(cfg.OUTPUT_DIR) / "result.json").is_file():
+        return False
+    try:
+        return read_result(cfg.OUTPUT_DIR)["config_hash"] == config_hash(cfg)
+    except UserError:
+        return False

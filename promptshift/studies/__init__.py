@@ -1,0 +1,9 @@
+"""The figures and checks that the papers draw and ask for, each one command: `promptshift study NAME`.
+
+style    colours, markers, and a figure as SVG that fits light and dark pages
+plots    pure functions: plain data -> matplotlib figure
+outcome  what a study found: data, verdict, numbers; written as JSON, drawn again from it
+bench    running what a study needs, reusing what has been run
+reopen   a finished run with its model and its images
+studies  one module per question
+"""

@@ -1,0 +1,127 @@
+"""Running what a study needs: protocols with settings of its own, with everything that has been run already reused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from dassl.utils.errors import UserError
+from promptshift.launch.jobs import Job
+from promptshift.launch.local import Runner
+from promptshift.protocols.registry import get_protocol
+from promptshift.protocols.request import Request, resolve, split_words
+from promptshift.results.collect import inspect
+from promptshift.results.record import Record
+
+PROTOCOL = "ablation"  # recorded in the results of studies; their rows are no rows of the main tables
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """A finished run: its job, its folder and its record."""
+
+    job: Job
+    folder: Path
+    record: Record
+
+    @property
+    def accuracy(self) -> float:
+        """Percent."""
+        return self.record["metrics"]["accuracy"]
+
+
+Runs = dict[tuple[str, int], Done]  # by (column, seed)
+
+
+class Bench:
+    """Runs the jobs of a study.
+
+    Args:
+        words: DATASET [BACKBONE] [KEY VALUE ...], as protocols take them.
+        seeds: seeds to run.
+        slots: how many jobs run at the same time.
+        gpus: devices to use in turn.
+        config: name of the trainers' configuration file, "" for the usual one.
+        command: program that runs one job; `train.py` when None.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        seeds: Sequence[int],
+        slots: int = 1,
+        gpus: Sequence[str] = (),
+        config: str = "",
+        command: Sequence[str] | None = None,
+    ) -> None:
+        self.dataset, self.backbone, self.options = split_words(words)
+        self.seeds, self.slots, self.gpus = tuple(seeds), slots, tuple(gpus)
+        self.config, self.command = config, command
+
+    def request(self, trainer: str, *options: str, protocol: str = PROTOCOL) -> Request:
+        """Returns the request of a trainer on the bench's dataset, `options` after the user's own."""
+        backbone = [self.backbone] if self.backbone else []
+        words = [self.dataset, *backbone, *self.options, *map(str, options)]
+        return resolve(protocol, trainer, words, self.seeds, self.config)
+
+    def leave_one_out(self, trainer: str, *options: str) -> Runs:
+        """Returns the runs of the leave-one-domain-out protocol by (held-out domain, seed), run where missing."""
+        return self.run(self._leave_one_out(trainer, *options))
+
+    def one_run(self, trainer: str) -> Runs:
+        """Returns the run of the last domain held out with the first seed alone, for figures that show a single one."""
+        jobs = self._leave_one_out(trainer)
+        return self.run([max((job for job in jobs if job.seed == self.seeds[0]), key=lambda job: job.cell[1])])
+
+    def _leave_one_out(self, trainer: str, *options: str) -> list[Job]:
+        make_plan, usual = get_protocol("multi_source"), self.request(trainer, protocol="multi_source")
+        variant = ",".join(f"{key}={value}" for key, value in _pairs((*self.options, *map(str, options))))
+        if not variant:  # what the protocol itself would run
+            return list(make_plan(usual).jobs)
+        request = self.request(trainer, *options)
+        return [_placed(job, request.folder / _safe(variant), usual.folder) for job in make_plan(request).jobs]
+
+    def of_protocol(self, protocol: str, trainer: str) -> Runs:
+        """Returns the runs of a protocol by (column of its table, seed), run where missing."""
+        return self.run(get_protocol(protocol)(self.request(trainer, protocol=protocol)).jobs)
+
+    def run(self, jobs: Sequence[Job]) -> Runs:
+        """Runs what is not finished; returns every job by (column, seed).
+
+        Raises:
+            UserError: a job failed, or another process is running it; the line names it.
+        """
+        Runner(jobs, self.slots, self.gpus, self.command).run()
+        done: Runs = {}
+        for job in jobs:
+            record = job.record()
+            if record is None:
+                raise UserError(f"{job.name} is not finished ({job.state().value}); see {job.log} and run this again")
+            done[job.cell[1], job.seed] = Done(job, job.output_dir, record)
+        return done
+
+
+def _pairs(options: Sequence[str]) -> list[tuple[str, str]]:
+    return list(zip(options[::2], options[1::2], strict=True))
+
+
+def _safe(variant: str) -> str:
+    """Returns a folder name of KEY=VALUE pairs."""
+    return "".join(sign if sign.isalnum() or sign in "=,._-+" else "_" for sign in variant)
+
+
+def _placed(job: Job, folder: Path, usual: Path) -> Job:
+    """Returns a job in the protocol's own folder where it has run there, in the study's otherwise."""
+    place = Path(*job.output_dir.parts[-2:])  # <domain>/seed<K>
+    finished = inspect(usual / place).record
+    where = usual / place if finished and finished["config_hash"] == job.config_hash else folder / place
+    argv = list(job.argv)
+    argv[argv.index("--output-dir") + 1] = str(where)
+    return dataclasses.replace(job, argv=tuple(argv), output_dir=where)
+
+
+def place_of(runs: Runs) -> str:
+    """Returns dataset and backbone of some runs, fit for a file name."""
+    record = next(iter(runs.values())).record
+    return "-".join((record["dataset"], _safe(record["backbone"].replace("/", ""))))

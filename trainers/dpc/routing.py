@@ -1,0 +1,54 @@
+"""Deciding per image whether it shows a base or a new class, and what that costs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from promptshift.results.statistics import harmonic_mean
+
+
+def route(mixed: Tensor, new: Tensor, tuned: Tensor, base_classes: int) -> tuple[Tensor, Tensor]:
+    """Base or new, by the tuned prompt's largest probability on either side; each image for itself.
+
+    Args:
+        mixed, new, tuned: logits (B, K) of the mixture, of the prompt for new classes and of the tuned prompt.
+        base_classes: the first so many of the K classes are base.
+
+    Returns:
+        whether each image counts as base (B,), and logits (B, K) with -inf at the names of the other side.
+    """
+    to_base = tuned[:, :base_classes].amax(dim=1) >= tuned[:, base_classes:].amax(dim=1)  # softmax keeps the order
+    is_base_name = torch.arange(mixed.shape[1], device=mixed.device) < base_classes
+    logits = torch.where(to_base[:, None], mixed, new)
+    return to_base, logits.masked_fill(to_base[:, None] != is_base_name, float("-inf"))
+
+
+class Routes:
+    """Collects a test set's routes, to compare them with being told."""
+
+    def __init__(self, base_classes: int):
+        self.base_classes = base_classes
+        self.rows: list[Tensor] = []
+
+    def add(self, to_base: Tensor, mixed: Tensor, new: Tensor) -> None:
+        """Routes (B,) and logits (B, K) of the next images."""
+        guesses = mixed[:, : self.base_classes].argmax(dim=1), new[:, self.base_classes :].argmax(dim=1)
+        self.rows.append(torch.stack([to_base.long(), guesses[0], guesses[1] + self.base_classes], dim=1).cpu())
+
+    def measure(self, labels: list[int]) -> dict[str, float]:
+        """Routing accuracy, and Base, New and their harmonic mean H when told and when not, in percent."""
+        to_base, as_base, as_new = torch.cat(self.rows).unbind(dim=1)
+        truth = torch.tensor(labels)
+        is_base = truth < self.base_classes
+        right = to_base.bool() == is_base
+        told = torch.where(is_base, as_base, as_new) == truth
+        found = {"route_accuracy": _percent(right)}
+        for name, correct in (("told", told), ("routed", told & right)):
+            base, new = _percent(correct[is_base]), _percent(correct[~is_base])
+            found |= {f"{name}_base": base, f"{name}_new": new, f"{name}_H": harmonic_mean([base], [new])}
+        return found | {"route_costs_H": found["told_H"] - found["routed_H"]}
+
+
+def _percent(correct: Tensor) -> float:
+    return 100.0 * correct.double().mean().item()

@@ -1,0 +1,278 @@
+"""DPC: a parallel prompt for the base classes beside a tuned one."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from dassl.data.data_manager import DatasetWrapper
+from dassl.data.transforms.transforms import build_transform
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils.errors import UserError
+from promptshift.bases.generated_prompts import check_choice
+from promptshift.bases.inner import inner_trainer
+from promptshift.bases.prompt_trainer import PromptTrainer
+from promptshift.losses import accuracy, symmetric_infonce
+from promptshift.modeling.embedded import EMBEDDED
+from promptshift.runs.finished_run import check_run, load_weights
+from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
+from promptshift.runs.wrapped_options import block_options, block_pairs
+from trainers.dpc.dual_prompt import DualPrompt, under
+from trainers.dpc.hard_negatives import HardNegatives
+from trainers.dpc.routing import Routes, route
+
+RELEASED_NAMES = {"StackSPLE_CoOp": "CoOp", "StackSPLE_PromptKD": "PromptKD"}
+RELEASED_KEYS = {
+    "SPLE.BACK_CKPT_PATH": "TRAINER.DPC.BACKBONE_RUN",
+    "SPLE.BACK_CKPT_EPOCH": "TRAINER.DPC.BACKBONE_EPOCH",
+    "SPLE.INFER_TOPK": "TRAINER.DPC.TOP_K",
+    "SPLE.INFER_NONREPEAT": "TRAINER.DPC.NON_REPEAT",
+    "SPLE.STACK.WEIGHT": "TRAINER.DPC.WEIGHT",
+    "SPLE.STACK.WEIGHT_FOR_NEW": "TRAINER.DPC.WEIGHT_FOR_NEW",
+    "SPLE": "TRAINER.DPC.RELEASED",
+    "TRAINER.MODAL": "TRAINER.PROMPTKD.MODAL",
+}
+BACKBONES = ("CoOp", "KgCoOp", "MaPLe", "IVLP", "PromptSRC", "PromptKD")
+# what is filled in by backbone where the configuration leaves it open
+WEIGHTS = {"MaPLe": 1.0}  # of P' on base classes; 0.2 for the others (paper)
+VIEWS = {"PromptKD": "test"}  # transform of the negatives; train for the others (released)
+CONFIGS = {"CoOp": "vit_b16_ep50"}  # of the backbone outside the embedded world
+LR_SCALES = {"1": 0, "1/w": 1, "1/w^2": 2}
+
+
+@TRAINER_REGISTRY.register(aliases=tuple(RELEASED_NAMES))
+class DPC(PromptTrainer):
+    """Dual-prompt collaboration (arXiv 2503.13443) on top of another method, TRAINER.DPC.BACKBONE.
+
+    Step one is a run of that method (BACKBONE_RUN, or a stage made from its own YAML): its prompt P. Step two clones
+    every tensor that the method learns, P' <- P, and trains P' on base classes with hard negatives: frozen P proposes
+    its top K classes for each image, the wrong ones join the batch with one training image each, and
+        L = (CE(s V T^t, arange) + CE(s T V^t, arange)) / 2 + the method's own regularisers,
+    V and T (M, E) the features of the extended batch's images and of their classes under P', s the logit scale.
+    Weighting-decoupling at test: w P' + (1 - w) P with w = WEIGHT for base (or all) classes; with w = WEIGHT_FOR_NEW
+    for new ones (DATASET.SUBSAMPLE_CLASSES new), which at 0 is exactly P. A checkpoint holds both.
+
+    ROUTE auto (not in the paper) is told nothing: over the names of all classes (SUBSAMPLE_CLASSES all, at test only)
+    an image counts as base when P's largest probability over base names is at least that over new names; it is then
+    classified among base names by the mixture, else among new names by P.
+
+    Ablations: LOSS ce; HARD_NEGATIVES False; EVALUATE parallel (P' alone on base, as released); DECOUPLE False (new
+    classes as base ones); WEIGHT 1; MASK_DUPLICATES True (equal classes in a batch are no negatives of each other).
+
+    Differs from the paper: none known in the defaults. Differs from the released code: base classes see the mixture
+    (there, P' alone: EVALUATE parallel); the step is the plain one (there, the mixture is the stored tensor, which
+    multiplies the gradient by 1/w: LR_SCALE 1/w, or 1/w^2 where P is not overwritten beside it); negatives are images
+    of the same few-shot set, whatever SPLE.PIC_LIB says; the last epoch is tested; on PromptKD the teacher's text
+    prompt is not tuned, and batch-norm statistics are mixed like the weights. SPLE.* keys without a meaning here
+    (SPLE.LOSS_KD_WEIGHT and others) are accepted and change nothing.
+
+    Shapes: B images, M images with negatives, K classes, E embedding.
+    """
+
+    BLOCK, KEY_ALIASES = "DPC", RELEASED_KEYS
+    DEFAULTS = dict(
+        PREC="fp16",
+        BACKBONE="CoOp",
+        BACKBONE_RUN="",
+        BACKBONE_EPOCH=0,  # epoch 0: the one that the run tested
+        BACKBONE_CONFIG="",  # its YAML in configs/trainers/<BACKBONE>/; "": the dataset's, mini or default
+        BACKBONE_OPTS=[],  # KEY VALUE pairs for it; its own block is filled in
+        TOP_K=8,
+        HARD_NEGATIVES=True,
+        NON_REPEAT=True,
+        MASK_DUPLICATES=False,
+        NEGATIVE_VIEW="",  # transform of the negatives' images: train or test; "": as released
+        LOSS="contrastive",  # contrastive or ce
+        LR_SCALE="1",  # 1, 1/w or 1/w^2
+        WEIGHT=-1.0,  # of P' on base classes; -1: the paper's for the backbone
+        WEIGHT_FOR_NEW=0.0,
+        DECOUPLE=True,
+        EVALUATE="mixture",  # mixture or parallel
+        ROUTE="told",  # told or auto
+        RELEASED=dict(
+            PIC_LIB="",
+            LOSS_KD_WEIGHT=None,
+            KD_INFER=None,
+            STACK=dict(MODE="converse", LOOP_DEPTH=None),
+            SPLE_TRAINER=dict(SPLE_INIT=None, SPLE_BASE_TRAIN=None),
+        ),
+    )
+
+    @classmethod
+    def check_options(cls, cfg):
+        """Also fills in what follows from other keys: BACKBONE, WEIGHT and the backbone's block in BACKBONE_OPTS."""
+        super().check_options(cfg)
+        o, block = cfg.TRAINER.DPC, "TRAINER.DPC"
+        cls._fill_in(cfg, o)
+        for key, allowed in (
+            ("BACKBONE", BACKBONES),
+            ("LOSS", ("contrastive", "ce")),
+            ("ROUTE", ("told", "auto")),
+            ("EVALUATE", ("mixture", "parallel")),
+            ("NEGATIVE_VIEW", ("train", "test")),
+            ("LR_SCALE", tuple(LR_SCALES)),
+        ):
+            check_choice(f"{block}.{key}", o[key], allowed)
+        if "converse" not in o.RELEASED.STACK.MODE:
+            raise UserError(f"SPLE.STACK.MODE: '{o.RELEASED.STACK.MODE}' switches DPC off; allowed: converse")
+        for key in ("WEIGHT", "WEIGHT_FOR_NEW"):
+            if not 0 <= o[key] <= 1:
+                raise UserError(f"{block}.{key}: {o[key]}; allowed: 0 to 1 (WEIGHT also -1, the paper's)")
+        if o.LR_SCALE != "1" and not o.WEIGHT:
+            raise UserError(f"{block}.LR_SCALE: '{o.LR_SCALE}' divides by WEIGHT, which is 0; allowed: 1")
+        if o.ROUTE == "auto" and cfg.DATASET.SUBSAMPLE_CLASSES != "all":
+            raise UserError(
+                f"{block}.ROUTE: auto chooses between base and new names, so DATASET.SUBSAMPLE_CLASSES "
+                f"'{cfg.DATASET.SUBSAMPLE_CLASSES}' must be all"
+            )
+        o.BACKBONE_OPTS = block_options(
+            cfg, f"{block}.BACKBONE_RUN", o.BACKBONE, o.BACKBONE_RUN, o.BACKBONE_CONFIG, o.BACKBONE_OPTS, []
+        )
+        if dict(block_pairs(o.BACKBONE_OPTS)).get("TRAINER.COOP.CSC") and cfg.DATASET.SUBSAMPLE_CLASSES == "new":
+            raise UserError(
+                "TRAINER.COOP.CSC: contexts of single classes do not exist for new ones; allowed with "
+                "DATASET.SUBSAMPLE_CLASSES new: False"
+            )
+
+    @staticmethod
+    def _fill_in(cfg, o):
+        o.BACKBONE = RELEASED_NAMES.get(cfg.TRAINER.NAME, o.BACKBONE)
+        o.WEIGHT = WEIGHTS.get(o.BACKBONE, 0.2) if o.WEIGHT == -1 else o.WEIGHT
+        o.NEGATIVE_VIEW = o.NEGATIVE_VIEW or VIEWS.get(o.BACKBONE, "train")
+        if not o.BACKBONE_CONFIG and cfg.MODEL.BACKBONE.NAME not in EMBEDDED:
+            o.BACKBONE_CONFIG = CONFIGS.get(o.BACKBONE, "")
+
+    @staticmethod
+    def _stage(cfg):
+        o = cfg.TRAINER.DPC
+        return trainer_stage_cfg(cfg, o.BACKBONE, o.BACKBONE_CONFIG, o.BACKBONE_OPTS)
+
+    @classmethod
+    def stage_configuration(cls, cfg):
+        return None if cfg.TRAINER.DPC.BACKBONE_RUN else cls._stage(cfg)
+
+    def build_prompts(self, clip, classnames):
+        o = self.options
+        self.base_classes = math.ceil(len(classnames) / 2)  # of all classes, for ROUTE auto
+        self.routes = None
+        self.diagnostics |= {"backbone": o.BACKBONE, "weight": self.base_weight, "weight_for_new": self.new_weight}
+        cls = TRAINER_REGISTRY.get(o.BACKBONE)
+        own = [
+            word
+            for key, value in block_pairs(o.BACKBONE_OPTS)
+            if key.startswith(f"TRAINER.{cls.BLOCK}.")
+            for word in (key, value)
+        ]
+        self.backbone = inner_trainer(cls, self.cfg, self, [*own, f"TRAINER.{cls.BLOCK}.PREC", o.PREC], clip)
+        self.FROZEN_IMAGES = self.backbone.FROZEN_IMAGES
+        self.duals = {name: DualPrompt(module) for name, module in self.backbone._models.items()}
+        return self.duals
+
+    # Step one
+
+    def before_train(self):
+        o = self.options
+        if o.ROUTE == "auto":
+            raise UserError("TRAINER.DPC.ROUTE: auto is a way to test a finished run (--eval-only); allowed: told")
+        self._check_shots()
+        self.negatives = self._sampler() if o.HARD_NEGATIVES else None
+        folder, data = o.BACKBONE_RUN, self.dm.dataset
+        if folder:
+            check_run(folder, "TRAINER.DPC.BACKBONE_RUN", self._stage(self.cfg))
+        else:
+            images = data.train_x + (data.val or [])
+            folder = trainer_stage(self._stage(self.cfg), images, f"DPC's backbone {o.BACKBONE}")
+        load_weights(self.backbone, folder, "TRAINER.DPC.BACKBONE_RUN", o.BACKBONE_EPOCH)
+        for dual in self.duals.values():
+            dual.adopt()
+        super().before_train()  # a resumed run takes P' (and the same P) from its own checkpoint
+
+    def _check_shots(self):
+        shots, counts = self.cfg.DATASET.NUM_SHOTS, {name: 0 for name in self.dm.dataset.classnames}
+        for item in self.dm.dataset.train_x:
+            counts[self.dm.lab2cname[item.label]] += 1
+        few = [f"{name} ({count})" for name, count in counts.items() if count < max(shots, 1)]
+        if few:
+            raise UserError(f"DATASET.NUM_SHOTS: {shots}, but there are fewer training images of {', '.join(few[:5])}")
+
+    def _sampler(self):
+        images = self.train_loader_x.dataset
+        if self.options.NEGATIVE_VIEW == "test":
+            if self.cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS:
+                raise UserError(
+                    "TRAINER.DPC.NEGATIVE_VIEW: test has no stored views; allowed with "
+                    "DATALOADER.TRAIN_X.FEATURE_VIEWS: train"
+                )
+            images = DatasetWrapper(self.cfg, images.data_source, transform=build_transform(self.cfg, is_train=False))
+        labels = [item.label for item in images.data_source]
+        return HardNegatives(
+            images, labels, self.num_classes, self.options.TOP_K, self.options.NON_REPEAT, "TRAINER.DPC.TOP_K"
+        )
+
+    # Step two
+
+    def loss(self, batch):
+        if self.negatives is not None:
+            batch = self.negatives.extend(batch, self._scores_of_tuned(batch))
+        features, classes = self.backbone.learnt_features(batch), self.backbone.class_features().float()
+        labels, scale = batch["label"].to(self.device), self.clip.logit_scale
+        logits = scale * features @ classes.T  # (M, K)
+        if self.options.LOSS == "ce":
+            parts = {"ce": F.cross_entropy(logits, labels)}
+        else:
+            masked = labels if self.options.MASK_DUPLICATES else None
+            parts = {"contrastive": symmetric_infonce(features, classes[labels], scale, masked)}
+        parts |= self.backbone.regularisers(batch, features, classes)
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts, "acc": accuracy(logits, labels)}
+
+    @torch.no_grad()
+    def _scores_of_tuned(self, batch):
+        """Logits (B, K) under P, in eval mode."""
+        self.backbone.set_model_mode("eval")
+        scores = under(self.duals.values(), 0.0, lambda: self.backbone.proposals(batch))
+        self.backbone.set_model_mode("train")
+        return scores
+
+    def clip_gradients(self, names):
+        power = LR_SCALES[self.options.LR_SCALE]
+        for name in names if power else ():
+            for parameter in self._models[name].parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= self.options.WEIGHT**power
+
+    # Prediction
+
+    @property
+    def base_weight(self):
+        return 1.0 if self.options.EVALUATE == "parallel" else self.options.WEIGHT
+
+    @property
+    def new_weight(self):
+        return self.options.WEIGHT_FOR_NEW if self.options.DECOUPLE else self.base_weight
+
+    def predict_features(self, features):
+        return self._weighted(lambda: self.backbone.predict_features(features))
+
+    def predict(self, images):
+        return self._weighted(lambda: self.backbone.predict(images))
+
+    def _weighted(self, logits):
+        duals = self.duals.values()
+        if self.options.ROUTE == "told":
+            new = self.cfg.DATASET.SUBSAMPLE_CLASSES == "new"
+            return under(duals, self.new_weight if new else self.base_weight, logits)
+        mixed, new, tuned = (under(duals, weight, logits) for weight in (self.base_weight, self.new_weight, 0.0))
+        routed, logits = route(mixed, new, tuned, self.base_classes)
+        if self.routes is not None:
+            self.routes.add(routed, mixed, new)
+        return logits
+
+    def evaluate_loader(self, data_loader):
+        """As always; with ROUTE auto also measures what being told nothing costs."""
+        if self.options.ROUTE == "told":
+            return super().evaluate_loader(data_loader)
+        self.routes = Routes(self.base_classes)
+        results = super().evaluate_loader(data_loader)
+        self.diagnostics |= self.routes.measure([item.label for item in data_loader.dataset.data_source])
+        self.routes = None
+        return results
