@@ -17,7 +17,7 @@ from promptshift.launch.jobs import Job, Locked, State, is_locked, lock
 from promptshift.launch.local import Runner, available_cores
 from promptshift.results.record import write_result
 
-FAKE_TRAIN = (sys.executable, str(Path(__file__).with_name("fake_train.py")))
+FAKE_TRAIN = (sys.executable, str(Path(__file__).parents[2] / "helpers" / "fake_train.py"))
 HASH = make_record()["config_hash"]
 
 

@@ -15,7 +15,7 @@ from promptshift.protocols.request import resolve, split_words, trainer_file
 from promptshift.protocols.seed_table import MINI_NOTE
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-FAKE_TRAIN = (sys.executable, str(Path(__file__).with_name("fake_train.py")))
+FAKE_TRAIN = (sys.executable, str(Path(__file__).parents[2] / "helpers" / "fake_train.py"))
 MINI_DOMAINS = ["art_painting", "cartoon", "photo", "sketch"]
 
 
