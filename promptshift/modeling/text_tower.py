@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dassl.utils.errors import UserError
 from promptshift.modeling.clip import FrozenCLIP
+from promptshift.modeling.projection import layer_norm, project_features
 from promptshift.modeling.tokens import tokenize
 
 MAX_TOKENS = 16384  # per chunk: about 3 GB of activations with gradients at width 512, 12 layers, fp16
@@ -66,7 +67,7 @@ class TextTower:
                 (N, M, D) (MaPLe, arXiv 2210.03117, section 3.2).
 
         Returns:
-            (N, E) features, not normalised.
+            (N, E) features, not normalised, float32.
         """
         length = int(eot.max()) + 1
         embeds = embeds[:, :length]
@@ -82,7 +83,7 @@ class TextTower:
             UserError: a text is longer than the tower.
         """
         tokens, eot = tokenize(self.clip.tokenizer, texts, self.context_length)
-        features = self.encode(self.clip.embed_tokens(tokens), eot).float()
+        features = self.encode(self.clip.embed_tokens(tokens), eot)
         return F.normalize(features, dim=-1) if normalize else features
 
     def _run(self, x: Tensor, eot: Tensor, *deep: Tensor) -> Tensor:
@@ -94,10 +95,8 @@ class TextTower:
         return self._project(x[torch.arange(x.shape[0], device=x.device), eot])
 
     def _project(self, x: Tensor) -> Tensor:
-        x = self.ln_final(x)  # per token, so only the pooled one needs it
-        if self.projection is None:
-            return x
-        return self.projection(x) if isinstance(self.projection, nn.Linear) else x @ self.projection
+        x = layer_norm(x, self.ln_final)  # per token, so only the pooled one needs it
+        return project_features(x, self.projection)
 
     def encode_shared(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
         """Runs G contexts against K classes; the prefix of a context is computed once for all its classes.
@@ -109,7 +108,7 @@ class TextTower:
             deep: for block i = 1.. the (G, M, D) vectors that replace positions 1..M of the prefixes at its input.
 
         Returns:
-            (G, K, E) features, not normalised.
+            (G, K, E) features, not normalised, float32.
         """
         if not self.can_share_prefix:
             return self._encode_product(prefix, suffix, suffix_eot, deep)

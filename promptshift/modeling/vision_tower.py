@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dassl.utils.errors import UserError
 from promptshift.modeling.clip import FrozenCLIP
+from promptshift.modeling.projection import layer_norm, project_features
 
 
 class VisionTower:
@@ -60,7 +61,7 @@ class VisionTower:
             deep: for block i = 1.. what replaces the n prompt tokens at its input, (n, W) or (B, n, W) each.
 
         Returns:
-            (B, E) features, not L2-normalised, in the compute dtype.
+            (B, E) features, not L2-normalised, float32.
         """
         return self._run(images, prompts, deep, None)
 
@@ -87,6 +88,7 @@ class VisionTower:
     def _embed(self, images: Tensor, prompts: Tensor | None) -> Tensor:
         v = self.visual
         x = v.conv1(images.to(self.clip.dtype)).flatten(2).transpose(1, 2)  # (B, L - 1, W)
+        x = x.to(self.clip.dtype)  # autocast's convolution rounds; the sums of the blocks then stay in float32
         x = torch.cat([_per_image(v.class_embedding.unsqueeze(0), x), x], dim=1)
         x = x + v.positional_embedding.to(x.dtype)
         if prompts is not None:
@@ -94,8 +96,8 @@ class VisionTower:
         return v.ln_pre(x)
 
     def _pool(self, x: Tensor) -> Tensor:
-        pooled = self.visual.ln_post(x[:, 0])  # per token, so only the pooled one needs it
-        return pooled if self.visual.proj is None else pooled @ self.visual.proj
+        pooled = layer_norm(x[:, 0], self.visual.ln_post)  # per token, so only the pooled one needs it
+        return project_features(pooled, self.visual.proj)
 
 
 def _per_image(prompts: Tensor, x: Tensor) -> Tensor:
