@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError
+from promptshift.modeling.blocks import is_plain, run_block
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.projection import layer_norm, project_features
 
@@ -82,7 +83,7 @@ class VisionTower:
                 x = torch.cat([x[:, : -prompt.shape[1]], prompt], dim=1)
             if seen is not None:
                 seen.append(x)
-            x = block(x) if i < self.layers - 1 else _class_token_after(block, x)
+            x = _run(block, x, only_class_token=i == self.layers - 1)
         return self._pool(x)
 
     def _embed(self, images: Tensor, prompts: Tensor | None) -> Tensor:
@@ -104,13 +105,11 @@ def _per_image(prompts: Tensor, x: Tensor) -> Tensor:
     return prompts.to(x.dtype).expand(x.shape[0], -1, -1)  # (n, W) or (B, n, W) -> (B, n, W)
 
 
-def _class_token_after(block: nn.Module, x: Tensor) -> Tensor:
-    """The last block's output at the class token alone (B, 1, W): nothing reads the others."""
-    if not isinstance(block, ResidualAttentionBlock):
-        return block(x)[:, :1]
-    h = block.ln_1(x)
-    x = x[:, :1] + block.ls_1(block.attention(h[:, :1], h, h))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+def _run(block: nn.Module, x: Tensor, only_class_token: bool) -> Tensor:
+    """A block's output (B, L, W); at the class token alone (B, 1, W) where nothing reads the others."""
+    if is_plain(block):
+        return run_block(block, x, rows=slice(0, 1) if only_class_token else None)[0]
+    return block(x)[:, :1] if only_class_token else block(x)
 
 
 class DeepPrompts(nn.Module):
