@@ -1,4 +1,4 @@
-"""Run of Dassl-based repositories that left no `result.json`: what their `log.txt` says about itself.
+"""Runs of Dassl-based repositories that left no `result.json`: what their `log.txt` says about itself.
 
 Those logs begin with the whole configuration, one indented `KEY: value` a line, and end with the accuracy as it was
 printed (one or two decimals).
