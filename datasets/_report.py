@@ -43,7 +43,7 @@ class CheckReport:
 
 
 def readable(path: Path) -> bool:
-    """Whether PIL takes the file for an image."""
+    """Return whether PIL takes the file for an image."""
     try:
         with Image.open(path) as image:
             image.verify()

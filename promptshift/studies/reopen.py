@@ -18,7 +18,7 @@ from promptshift.runs.stored_config import read_config, with_later_keys
 
 
 def reopen(folder: Path, trained: Path | None = None) -> TrainerX:
-    """Returns the trainer of a finished run with its data and the weights that the run tested, in eval mode.
+    """Return the trainer of a finished run with its data and the weights that the run tested, in eval mode.
 
     Args:
         folder: the run's.
@@ -39,7 +39,7 @@ def reopen(folder: Path, trained: Path | None = None) -> TrainerX:
 
 
 def test_features(trainer: TrainerX) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns frozen features (N, E), labels (N,) and domain indices (N,) of the test images.
+    """Return frozen features (N, E), labels (N,) and domain indices (N,) of the test images.
 
     Raises:
         UserError: the trainer's image tower is not frozen.
@@ -48,7 +48,7 @@ def test_features(trainer: TrainerX) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def split_features(trainer: TrainerX, loader) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns frozen features (N, E), labels (N,) and domain indices (N,) of the images of a test-style loader.
+    """Return frozen features (N, E), labels (N,) and domain indices (N,) of the images of a test-style loader.
 
     Raises:
         UserError: the trainer's image tower is not frozen.
@@ -62,6 +62,6 @@ def split_features(trainer: TrainerX, loader) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def in_batches(trainer: TrainerX, function, features: Tensor) -> Tensor:
-    """Returns function(features) on the CPU, computed batch by batch."""
+    """Return function(features) on the CPU, computed batch by batch."""
     size = trainer.cfg.DATALOADER.TEST.BATCH_SIZE
     return torch.cat([function(part.to(trainer.device)).cpu() for part in features.split(size)])
