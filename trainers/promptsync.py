@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from dassl.config.options import at_least, choice, count_or, flag, names, whole
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.adapting.source_prototypes import source_template
@@ -45,17 +46,19 @@ class PromptSync(PromptAlign):
 
     BLOCK = "PROMPTSYNC"
     DEFAULTS = COUPLED_DEFAULTS | dict(
-        ALIGN=True,
-        ALIGN_W=100.0,
-        ALIGN_WITH=["text", "cls"],
-        DETACH_WEIGHTS=False,
-        PROTOTYPE_CLASSES="source",
-        DISCRIMINATE="once",
-        PD_W=1.0,
-        PD_LR=5e-4,
-        PD_STEPS=1,
-        PROTOTYPE_VIEWS=4,
-        ENTROPY_W=0.0,
+        ALIGN=flag(True, source="arXiv 2404.07520", about="the class-aware alignment in the loss"),
+        ALIGN_W=at_least(0, 100.0, source="PromptAlign, arXiv 2311.01459", about="its weight"),
+        ALIGN_WITH=names(*KINDS, default=["text", "cls"], about="prototypes that it aligns with"),
+        DETACH_WEIGHTS=flag(False, about="no gradient through the class probabilities"),
+        PROTOTYPE_CLASSES=choice("source", "target", about="classes of the weights and prototypes"),
+        DISCRIMINATE=count_or(
+            "once", "image", "off", default="once", about="when prototypes are told apart; n: before every n-th image"
+        ),
+        PD_W=at_least(0, 1.0, about="weight of the discrimination"),
+        PD_LR=at_least(0, 5e-4, source="PromptAlign's configurations", about="its learning rate"),
+        PD_STEPS=whole(1, least=1, about="its steps"),
+        PROTOTYPE_VIEWS=whole(4, least=0, about="random views of a source image that are kept"),
+        ENTROPY_W=at_least(0, 0.0, about="weight of the entropy of PromptAlign"),
     )
     KEY_ALIASES = {"TRAINER.TPT.BATCH_SIZE": "TRAINER.PROMPTSYNC.VIEWS", "TRAINER.TPT": "TRAINER.PROMPTSYNC"}
 
@@ -63,15 +66,8 @@ class PromptSync(PromptAlign):
     def check_options(cls, cfg):
         super().check_options(cfg)
         o, block = cfg.TRAINER.PROMPTSYNC, "TRAINER.PROMPTSYNC"
-        if o.DISCRIMINATE not in ("once", "image", "off") and not (o.DISCRIMINATE.isdigit() and int(o.DISCRIMINATE)):
-            raise UserError(
-                f"{block}.DISCRIMINATE: '{o.DISCRIMINATE}'; allowed: once, image, off, or a number of images from 1"
-            )
-        unknown = [kind for kind in o.ALIGN_WITH if kind not in KINDS]
-        if unknown or o.ALIGN and not o.ALIGN_WITH:
-            raise UserError(f"{block}.ALIGN_WITH: {list(o.ALIGN_WITH)}; allowed: one or more of {', '.join(KINDS)}")
-        if o.PROTOTYPE_CLASSES not in ("source", "target"):
-            raise UserError(f"{block}.PROTOTYPE_CLASSES: '{o.PROTOTYPE_CLASSES}'; allowed: source, target")
+        if o.ALIGN and not o.ALIGN_WITH:
+            raise UserError(f"{block}.ALIGN_WITH: [] with ALIGN True; allowed: one or more of {', '.join(KINDS)}")
         if not o.ALIGN and o.DISCRIMINATE == "off" and not o.ENTROPY_W:
             raise UserError(f"{block}.ALIGN, DISCRIMINATE, ENTROPY_W: all are off, nothing is left to adapt by")
         if int(o.VIEWS * o.TPT_THRESHOLD) > o.VIEWS - 1:

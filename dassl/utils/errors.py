@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["NonFiniteLossError", "UserError", "get_most_similar_str_to_a_from_b", "one_line", "suggest"]
+__all__ = ["NonFiniteLossError", "UserError", "get_most_similar_str_to_a_from_b", "one_line", "quoted", "suggest"]
 
 
 def one_line(value: object, limit: int = 160) -> str:
@@ -49,3 +49,12 @@ def suggest(name: object, allowed: Iterable[str]) -> str:
     """Return ``; did you mean 'X'?`` for the nearest allowed name, or an empty string when none is near."""
     near = get_most_similar_str_to_a_from_b(name, allowed)
     return "" if near is None else f"; did you mean {near!r}?"
+
+
+def quoted(value: object, width: int = 60) -> str:
+    """Return ``repr(value)`` for an error message, cut to ``width`` characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits, or deeper, than Python prints
+        text = f"<{type(value).__name__} too large to print>"
+    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -13,6 +13,7 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError, one_line, suggest
+from promptshift.modeling import allowed
 from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.weights import architecture, is_finite, read_state_dict, read_tensors
 
@@ -25,7 +26,7 @@ OPENAI_NAMES = {
     "ViT-L/14": "ViT-L-14",
     "ViT-L/14@336px": "ViT-L-14-336",
 }
-PRECISIONS = {"fp32": torch.float32, "amp": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = {name: getattr(torch, dtype) for name, dtype in allowed.PRECISIONS.items()}
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images (arXiv 2103.00020, released preprocessing)
 STD = (0.26862954, 0.26130258, 0.27577711)
 

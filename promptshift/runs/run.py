@@ -15,6 +15,7 @@ from dassl.utils import atomic_path, collect_env_info, set_deterministic, set_ra
 from dassl.utils.errors import UserError
 from dassl.utils.logger import Logger
 from dassl.utils.torchtools import BEST, find_checkpoints
+from dassl.utils.yaml_reader import read_yaml
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 from promptshift.runs.config import build_cfg, config_hash
 from promptshift.runs.published import expected_accuracy, published_lines
@@ -114,9 +115,7 @@ def _belongs_to_run(path: Path) -> bool:
 def _same_run(written: Path, cfg: CN) -> bool:
     """Whether the run on disk can be continued: the same configuration, the number of epochs aside."""
     try:
-        with open(written) as file:
-            old = CN.load_cfg(file)
-        old, new = old.clone(), cfg.clone()
+        old, new = CN(read_yaml(written)), cfg.clone()
         for node in (old, new):
             node.defrost()
             node.OPTIM.MAX_EPOCH = 0

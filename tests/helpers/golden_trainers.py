@@ -6,12 +6,13 @@ import torch
 from yacs.config import CfgNode as CN
 
 import helpers.goldens_recipe as recipe
+from dassl.config.options import block
 
 
 def trainer_on_golden_clip(cls, kind="vit", classnames=recipe.CLASSNAMES, **options):
     """A trainer of class `cls` as build_model would leave it, on the golden CLIP of `kind`, fp32 unless PREC says."""
     trainer = object.__new__(cls)
-    defaults = CN(cls.DEFAULTS).clone()
+    defaults = block(cls.DEFAULTS)
     defaults.merge_from_list([x for pair in options.items() for x in pair])
     trainer.cfg = CN(
         {"TRAINER": {cls.BLOCK: defaults}, "MODEL": {"TEXT_CHUNK": 16384}, "DATASET": {"NAME": "PACS"}, "SEED": 1}
