@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -153,7 +154,7 @@ def _accuracies(runs: Runs) -> dict[tuple[str, int], float]:
 
 
 def skewed_bench(bench: Bench) -> Bench:
-    """Return a bench on a folder of links to the dataset's images in which every class belongs to one domain.
+    """Return a bench on a folder of the dataset's images in which every class belongs to one domain.
 
     Class k belongs to domain k modulo the number of domains; elsewhere only the first `RARE` of its images stay.
     """
@@ -166,7 +167,7 @@ def skewed_bench(bench: Bench) -> Bench:
         for label, classname in enumerate(classes):
             paths = images[domain].get(classname, [])
             share = 1.0 if label % len(images) == index else RARE
-            _link(paths[: max(2, round(share * len(paths)))], folder / domain / classname)
+            _share(paths[: max(2, round(share * len(paths)))], folder / domain / classname)
     other = Bench(
         ["my_folder", *([bench.backbone] if bench.backbone else []), *bench.options, "DATASET.FOLDER", name],
         bench.seeds,
@@ -192,12 +193,18 @@ def _image_folders(request) -> dict[str, dict[str, list[Path]]]:
     return images
 
 
-def _link(paths: list[Path], folder: Path) -> None:
-    """Make `folder` hold links to `paths`."""
+def _share(paths: list[Path], folder: Path) -> None:
+    """Make `folder` hold `paths`, as hard links where the file system has them, else as copies.
+
+    Symbolic links would lead out of the folder, which those of a dataset may not.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         if not (folder / path.name).exists():
-            os.symlink(path, folder / path.name)
+            try:
+                os.link(path, folder / path.name)
+            except OSError:  # another file system
+                shutil.copyfile(path, folder / path.name)
 
 
 def correlation_outcome(name: str, accuracy: dict[str, dict[str, dict[tuple[str, int], float]]]) -> Outcome:
