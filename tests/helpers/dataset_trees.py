@@ -10,6 +10,9 @@ from yacs.config import CfgNode
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DatasetBase, build_dataset
 from datasets._image_facts import IMAGE_SETS
+from promptshift.paths import load_plugins
+
+load_plugins()
 
 PACS = ("art_painting", "cartoon", "photo", "sketch")
 SYNSETS = {f"n{index:08}": name for index, name in enumerate(("tench", "great white shark", "hen"), start=1)}
