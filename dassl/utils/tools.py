@@ -1,14 +1,13 @@
 """Small helpers: files, JSON, images, seeds, environment."""
 
-import contextlib
 import json
+import math
 import os
 import platform
 import random
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ import torch
 import torchvision
 from PIL import Image
 
-from .errors import UserError, suggest
+from .errors import UserError, shorten, suggest
+from .writing import atomic_path
 
 __all__ = [
     "atomic_path",
@@ -26,6 +26,7 @@ __all__ = [
     "collect_env_info",
     "listdir_nohidden",
     "mkdir_if_missing",
+    "parse_json",
     "read_image",
     "read_json",
     "set_deterministic",
@@ -33,6 +34,8 @@ __all__ = [
     "tolist_if_not",
     "write_json",
 ]
+
+_LARGEST_INTEGER = 2**64
 
 
 def mkdir_if_missing(dirname: str | os.PathLike) -> None:
@@ -54,35 +57,49 @@ def listdir_nohidden(path: str | os.PathLike, sort: bool = False) -> list[str]:
     return sorted(items) if sort else items
 
 
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same suffix) and rename it over ``path`` when the block succeeds.
-
-    A reader never sees a half-written file; on an exception the temporary file is removed.
-    """
-    path = Path(path)
-    mkdir_if_missing(path.parent)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read_json(fpath: str | os.PathLike) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing, cannot be read or is not JSON (see :func:`parse_json`).
     """
     try:
-        with open(fpath, encoding="utf-8") as file:
-            return json.load(file)
+        if not os.path.isfile(fpath) and os.path.exists(fpath):
+            raise UserError(f"not valid JSON: {fpath} (it is no file)")  # opening a pipe would wait for ever
+        with open(fpath, "rb") as file:
+            return parse_json(file.read())
     except FileNotFoundError:
         raise UserError(f"no such JSON file: {fpath}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"not valid JSON: {fpath} ({error})") from None
+    except OSError as error:
+        raise UserError(f"cannot read {fpath} ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"not valid JSON: {fpath} ({shorten(error)})") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON stands for.
+
+    Raises:
+        ValueError: no JSON, no UTF-8, nested deeper than Python reads, or a number that neither 64 bits nor a float
+            holds. NaN and Infinity are read, as Python writes them.
+    """
+    try:
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        return json.loads(text, parse_int=_integer, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > len(str(_LARGEST_INTEGER)) or abs(value := int(digits)) > _LARGEST_INTEGER:
+        raise ValueError(f"the number {shorten(digits, 40)} is too large")
+    return value
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        raise ValueError(f"the number {shorten(digits, 40)} is too large")
+    return value
 
 
 def write_json(obj: Any, fpath: str | os.PathLike) -> None:
