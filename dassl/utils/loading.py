@@ -46,7 +46,9 @@ def _check_tensor(value: Tensor, name: str, source: str) -> None:
 
 def _check_entry(name: str, key: Any, part: Any, source: str) -> None:
     if key == "epoch" and part is not None and not (type(part) is int and 0 <= part <= _MOST_EPOCHS):
-        raise UserError(f"{source}: {name + '.' if name else ''}epoch is {shorten(repr(part), 60)}, allowed: 0 and more")
+        raise UserError(
+            f"{source}: {name + '.' if name else ''}epoch is {shorten(repr(part), 60)}, allowed: 0 and more"
+        )
     if name.rsplit(".", 1)[-1] == "state_dict" and not isinstance(key, str):
         raise UserError(f"{source}: {name} has the entry {shorten(repr(key), 60)}, allowed: names of tensors")
 

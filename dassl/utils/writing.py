@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from .errors import UserError, WriteError, shorten
 
-__all__ = ["atomic_path", "remove_stale_temporaries", "write_problem", "writing"]
+__all__ = ["atomic_path", "lock", "remove_stale_temporaries", "write_problem", "writing"]
 
 _TEMPORARY = re.compile(r"\.tmp-\d+-.+", re.DOTALL)
 _FULL = {
@@ -39,7 +39,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         remove_stale_temporaries(path.parent)
         held = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(held)
+            lock(held)
             yield temporary
             _to_disk(temporary)
             os.replace(temporary, path)
@@ -49,7 +49,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 temporary.unlink()
 
 
-def _lock(descriptor: int) -> bool:
+def lock(descriptor: int) -> bool:
     """Take the lock of an open file without waiting: it says that its writer lives. Some file systems have none."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,18 +66,27 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_stale_temporaries(folder: str | os.PathLike) -> None:
-    """Remove the temporary files of :func:`atomic_path` in ``folder`` whose processes are gone."""
+def remove_stale_temporaries(folder: str | os.PathLike, subfolders: bool = False) -> None:
+    """Remove the temporary files of :func:`atomic_path` whose processes are gone.
+
+    Args:
+        folder: where to look; it may be missing.
+        subfolders: look into its folders as well, e.g. those of a run's models.
+    """
     with contextlib.suppress(OSError):
-        for name in filter(_TEMPORARY.fullmatch, os.listdir(folder)):
-            _remove_if_stale(os.path.join(folder, name))
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            if _TEMPORARY.fullmatch(name):
+                _remove_if_stale(path)
+            elif subfolders and os.path.isdir(path):
+                remove_stale_temporaries(path)
 
 
 def _remove_if_stale(path: str) -> None:
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            if _lock(descriptor):
+            if lock(descriptor):
                 os.unlink(path)
         finally:
             os.close(descriptor)
