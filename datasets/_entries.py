@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from dassl.utils.errors import UserError, one_line
+from dassl.utils.errors import UserError, shorten
 
 from ._layout import image_links, is_utf8
 
@@ -39,13 +39,13 @@ def plain_names(path: object, absolute: bool = False) -> list[str]:
         ValueError: It is no text, or leads upwards, or begins at a root or a drive, or no file can be called so.
     """
     if not isinstance(path, str):
-        raise ValueError(f"{one_line(repr(path), 60)} is no path")
+        raise ValueError(f"{shorten(repr(path), 60)} is no path")
     first, *rest = path.replace("\\", "/").split("/")
     if not absolute and (not first or _DRIVE.match(first)):
-        raise ValueError(f"{one_line(repr(path))} does not begin in the image folder")
+        raise ValueError(f"{shorten(repr(path))} does not begin in the image folder")
     names = [name for name in (first, *rest) if name not in ("", ".")]
     if not names or ".." in names or "\0" in path or not is_utf8(path):
-        raise ValueError(f"{one_line(repr(path))} leads out of the image folder or is no path")
+        raise ValueError(f"{shorten(repr(path))} leads out of the image folder or is no path")
     return names
 
 
@@ -65,10 +65,10 @@ def plain_files(names: object) -> list[str]:
         ValueError: They are no list of names, or one of them leads to another folder.
     """
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{one_line(repr(names), 60)} is no list of file names")
+        raise ValueError(f"{shorten(repr(names), 60)} is no list of file names")
     odd = next((name for name in names if name in ("", ".", "..") or _SEPARATOR.search(name)), None)
     if odd is not None or not is_utf8("".join(names)):
-        raise ValueError(f"{one_line(repr(odd or names))} is no name of a file")
+        raise ValueError(f"{shorten(repr(odd or names))} is no name of a file")
     return names
 
 
@@ -81,7 +81,7 @@ def whole(value: object) -> int:
     if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         value = int(value)
     if type(value) is not int or not 0 <= value < 10**9:
-        raise ValueError(f"{one_line(repr(value), 60)} is not a whole number from 0")
+        raise ValueError(f"{shorten(repr(value), 60)} is not a whole number from 0")
     return value
 
 
@@ -92,7 +92,7 @@ def text(value: object) -> str:
         ValueError: It is no text, empty, or not to be written.
     """
     if not isinstance(value, str) or not value.strip() or not is_utf8(value):
-        raise ValueError(f"{one_line(repr(value), 60)} is no class name")
+        raise ValueError(f"{shorten(repr(value), 60)} is no class name")
     return value
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.utils import load_pickle, read_json, write_json
-from dassl.utils.errors import UserError, one_line
+from dassl.utils.errors import UserError, shorten
 
 from ._entries import plain_names
 
@@ -99,7 +99,7 @@ def _match(names: Sequence[object], data: list[Datum], base: Path, path: Path) -
         key = next((end for end in ("/".join(parts[start:]) for start in range(len(parts))) if end in known), None)
         if key is None:
             raise UserError(
-                f"{path} names {one_line(name)}, which is not in the current split; delete this file to draw anew"
+                f"{path} names {shorten(name)}, which is not in the current split; delete this file to draw anew"
             )
         found.append(key)
     again = len(found) - len(set(found))
@@ -113,7 +113,7 @@ def _read_json_cache(path: Path) -> list[list[str]]:
         content = read_json(str(path))
         return [[entry[0] for entry in content[part]] for part in ("train", "val")]
     except (KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path}: not a few-shot file with the keys train and val ({one_line(repr(error))})") from error
+        raise UserError(f"{path}: not a few-shot file with the keys train and val ({shorten(repr(error))})") from error
 
 
 def _read_pickle_cache(path: Path) -> list[list[str]]:
@@ -122,5 +122,5 @@ def _read_pickle_cache(path: Path) -> list[list[str]]:
         return [[item.impath for item in content.get(part, [])] for part in ("train", "val")]  # ImageNet's: no val
     except (AttributeError, TypeError) as error:
         raise UserError(
-            f"{path}: not a few-shot file of Dassl ({one_line(repr(error))}); delete it to draw anew"
+            f"{path}: not a few-shot file of Dassl ({shorten(repr(error))}); delete it to draw anew"
         ) from error

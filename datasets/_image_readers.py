@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dassl.data.datasets import Datum
 from dassl.utils import load_pickle, read_json, write_json
-from dassl.utils.errors import UserError, one_line
+from dassl.utils.errors import UserError, shorten
 
 from ._entries import (
     Item,
@@ -70,8 +70,8 @@ def _entry(entry: object, path: Path) -> Item:
         return Item(plain_path(name), whole(label), 0, text(classname))
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: not a split file with entries [path, label, class name]: {one_line(repr(entry))} "
-            f"({one_line(error)})"
+            f"{path}: not a split file with entries [path, label, class name]: {shorten(repr(entry))} "
+            f"({shorten(error)})"
         ) from error
 
 
@@ -140,7 +140,7 @@ def _checked_listing(content: object, path: Path) -> dict[str, dict[str, list[st
         }
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: not a listing of ImageNet ({one_line(repr(error))}); delete it to list anew"
+            f"{path}: not a listing of ImageNet ({shorten(repr(error))}); delete it to list anew"
         ) from error
 
 
@@ -158,7 +158,7 @@ def _read_upstream_listing(path: Path) -> dict[str, dict[str, list[str]]]:
         return listing
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: not a listing of ImageNet ({one_line(repr(error))}); delete it to list anew"
+            f"{path}: not a listing of ImageNet ({shorten(repr(error))}); delete it to list anew"
         ) from error
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from dassl.utils import read_json, write_json
-from dassl.utils.errors import UserError, one_line
+from dassl.utils.errors import UserError, shorten
 
 from ._entries import Item, check_exists, plain_names, plain_path, refuse_overlap, split_parts, text, whole
 from ._facts import RULE_3_PERCENT, RULE_70_30, RULE_TRAIN, RULE_VAL, DomainSet
@@ -172,12 +172,12 @@ def _parser(facts: DomainSet, place: Place, domain: str, path: Path) -> Callable
             item = Item(f"{below_images(folder)}/{plain_path(name)}", whole(label), whole(index), text(classname))
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{path}: entry {one_line(repr(entry))} is not [path below a folder {domain!r}, label, "
-                f"domain index, class name] ({one_line(error)})"
+                f"{path}: entry {shorten(repr(entry))} is not [path below a folder {domain!r}, label, "
+                f"domain index, class name] ({shorten(error)})"
             ) from error
         if item.domain != domain_index:
             raise UserError(
-                f"{path}: entry {one_line(repr(entry))} has domain index {item.domain}; {domain} of "
+                f"{path}: entry {shorten(repr(entry))} has domain index {item.domain}; {domain} of "
                 f"{facts.name} is {domain_index}"
             )
         return item

@@ -140,7 +140,7 @@ class LDPF(PromptTrainer):
         return {"assignment": self.assignment}
 
     def load_extra_state(self, state):
-        self.assignment = state["assignment"]
+        self.assignment = None if state["assignment"] is None else state["assignment"].long()
 
     def training_features(self):
         """Features (N, E) of the training images under the test transform, on the CPU."""

@@ -41,7 +41,7 @@ class WeightedMean:
 
     def load_state(self, state: dict, device: torch.device) -> None:
         self.sums = {name: value.to(device) for name, value in state["sums"].items()}
-        self.weight = state["weight"]
+        self.weight = float(state["weight"])
 
 
 def gaussian(epoch: int, mean: float, std: float) -> float:
@@ -128,4 +128,4 @@ class PromptSRC(RegularisedTrainer, IndependentPromptsTrainer):
     def load_extra_state(self, state):
         if "mean" in state:
             self.mean.load_state(state["mean"], self.device)
-            self.last_prompts = state["last_prompts"]
+            self.last_prompts = dict(state["last_prompts"])

@@ -19,7 +19,7 @@ from ..utils.meters import AverageMeter, MetricMeter
 from ..utils.torchtools import count_num_param, load_pretrained_weights
 from .base import TrainerBase
 from .simple_net import SimpleNet
-from .state import carry_best_over
+from .state import LAST, carry_best_over, names_epoch
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
 
@@ -142,9 +142,22 @@ class SimpleTrainer(TrainerBase):
             if curr_result > self.best_result:
                 self.best_result = curr_result
                 self.save_model(self.epoch, self.output_dir, val_result=curr_result, model_name="model-best.pth.tar")
-        freq = cfg.TRAIN.CHECKPOINT_FREQ
-        if done == self.max_epoch or (freq > 0 and done % freq == 0):
+        if self._keeps(done):
             self.save_model(self.epoch, self.output_dir)
+
+    def _keeps(self, done: int) -> bool:
+        """Whether the numbered checkpoints after ``done`` epochs are kept."""
+        freq = self.cfg.TRAIN.CHECKPOINT_FREQ
+        return done == self.max_epoch or (freq > 0 and done % freq == 0)
+
+    def complete_epoch(self) -> None:
+        """Write ``last.pth.tar``, the numbered checkpoints and their pointers where the disk was full for them."""
+        last = os.path.join(self.output_dir, LAST)
+        folders = [os.path.join(self.output_dir, name) for name in self.get_model_names()]
+        if self._keeps(self.start_epoch) and not all(names_epoch(folder, self.start_epoch) for folder in folders):
+            self.save_model(self.epoch, self.output_dir)
+        if self.resumed_from != last:
+            self.save_last_state(self.output_dir)
 
     def validates_now(self) -> bool:
         """Hook: whether ``best_val`` is to look at this epoch."""

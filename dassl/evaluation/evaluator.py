@@ -7,7 +7,7 @@ import torch
 from yacs.config import CfgNode
 
 from ..utils.errors import UserError
-from ..utils.tools import atomic_path
+from ..utils.torchtools import save_torch
 from .build import EVALUATOR_REGISTRY
 
 __all__ = ["Classification", "EvaluatorBase"]
@@ -101,8 +101,7 @@ class Classification(EvaluatorBase):
         """Keep the confusion matrix with rows (true classes that occur) summing to 1."""
         counts = cmat.sum(1, keepdim=True)
         path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
-        with atomic_path(path) as temporary:
-            torch.save(cmat.double() / counts.clamp_min(1), temporary)
+        save_torch(cmat.double() / counts.clamp_min(1), path)
         print(f"Confusion matrix is saved to {path}")
 
 

@@ -1,11 +1,14 @@
 """Standard output that is also kept in a file."""
 
+import contextlib
 import os
 import sys
 import time
 from typing import TextIO
 
+from .errors import WriteError
 from .tools import mkdir_if_missing
+from .writing import writing
 
 __all__ = ["Logger", "setup_logger"]
 
@@ -17,8 +20,9 @@ class Logger:
         self.console = console or sys.stdout
         self.file = None
         if fpath is not None:
-            mkdir_if_missing(os.path.dirname(fpath) or ".")
-            self.file = open(fpath, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 - lives as long as the run
+            with writing(fpath):
+                mkdir_if_missing(os.path.dirname(fpath) or ".")
+                self.file = open(fpath, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 - lives as long as the run
 
     def __enter__(self) -> "Logger":
         return self
@@ -27,14 +31,25 @@ class Logger:
         self.close()
 
     def write(self, msg: str) -> None:
-        """Write to both."""
-        self.console.write(msg)
+        """Write to both.
+
+        Raises:
+            WriteError: the disk is full; the file is given up, so that the message about it can still be shown.
+        """
+        with writing("standard output"):
+            self.console.write(msg)
         if self.file is not None:
-            self.file.write(msg)
+            try:
+                with writing(self.file.name):
+                    self.file.write(msg)
+            except WriteError:
+                self.close()
+                raise
 
     def flush(self) -> None:
         """Flush both."""
-        self.console.flush()
+        with writing("standard output"):
+            self.console.flush()
         if self.file is not None:
             self.file.flush()
 
@@ -44,9 +59,10 @@ class Logger:
 
     def close(self) -> None:
         """Close the file; the console stays open."""
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        file, self.file = self.file, None
+        if file is not None:
+            with contextlib.suppress(OSError):  # lines are written when they end: what is left was refused before
+                file.close()
 
 
 def setup_logger(output: str | None = None) -> None:

@@ -1,15 +1,14 @@
 """Small helpers: files, JSON, images, seeds, environment."""
 
-import contextlib
 import json
+import math
 import os
 import platform
 import random
 import stat
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ import torch
 import torchvision
 from PIL import Image
 
-from .errors import UserError, one_line, suggest
+from .errors import UserError, shorten, suggest
+from .writing import atomic_path
 
 __all__ = [
     "atomic_path",
@@ -27,6 +27,7 @@ __all__ = [
     "collect_env_info",
     "listdir_nohidden",
     "mkdir_if_missing",
+    "parse_json",
     "read_image",
     "read_json",
     "set_deterministic",
@@ -38,6 +39,7 @@ __all__ = [
 # What data sets consist of. Pillow knows forty formats more and tells them by their content, not by the name: a
 # PostScript file called x.png would be handed to Ghostscript, which is a program that runs what is in it.
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+_LARGEST_INTEGER = 2**64
 
 
 def mkdir_if_missing(dirname: str | os.PathLike) -> None:
@@ -59,39 +61,49 @@ def listdir_nohidden(path: str | os.PathLike, sort: bool = False) -> list[str]:
     return sorted(items) if sort else items
 
 
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same suffix) and rename it over ``path`` when the block succeeds.
-
-    A reader never sees a half-written file; on an exception the temporary file is removed.
-    """
-    path = Path(path)
-    mkdir_if_missing(path.parent)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read_json(fpath: str | os.PathLike) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing, cannot be read or is not JSON.
+        UserError: the file is missing, cannot be read or is not JSON (see :func:`parse_json`).
     """
     try:
-        if not stat.S_ISREG(os.stat(fpath).st_mode):  # opening a pipe waits for its writer
-            raise UserError(f"cannot read {_shown(fpath)}: it is no regular file")
-        with open(fpath, encoding="utf-8") as file:
-            return json.load(file)
+        if not os.path.isfile(fpath) and os.path.exists(fpath):
+            raise UserError(f"not valid JSON: {fpath} (it is no file)")  # opening a pipe would wait for ever
+        with open(fpath, "rb") as file:
+            return parse_json(file.read())
     except FileNotFoundError:
-        raise UserError(f"no such JSON file: {_shown(fpath)}") from None
+        raise UserError(f"no such JSON file: {fpath}") from None
     except OSError as error:
-        raise UserError(f"cannot read {_shown(fpath)}: {one_line(error.strerror or error)}") from None
-    except (ValueError, RecursionError) as error:  # no UTF-8, 5,000 digits in a row; brackets by the thousand
-        raise UserError(f"not valid JSON: {_shown(fpath)} ({one_line(error)})") from None
+        raise UserError(f"cannot read {fpath} ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"not valid JSON: {fpath} ({shorten(error)})") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON stands for.
+
+    Raises:
+        ValueError: no JSON, no UTF-8, nested deeper than Python reads, or a number that neither 64 bits nor a float
+            holds. NaN and Infinity are read, as Python writes them.
+    """
+    try:
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        return json.loads(text, parse_int=_integer, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > len(str(_LARGEST_INTEGER)) or abs(value := int(digits)) > _LARGEST_INTEGER:
+        raise ValueError(f"the number {shorten(digits, 40)} is too large")
+    return value
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        raise ValueError(f"the number {shorten(digits, 40)} is too large")
+    return value
 
 
 def write_json(obj: Any, fpath: str | os.PathLike) -> None:
@@ -118,7 +130,7 @@ def read_image(path: str | os.PathLike) -> Image.Image:
         raise
     except Exception as error:  # a decoder on damaged data raises anything, RuntimeError and struct.error among it
         size = f" ({os.path.getsize(path)} bytes)" if _exists(path) else ""
-        reason = one_line(getattr(error, "strerror", None) or error)
+        reason = shorten(getattr(error, "strerror", None) or error)
         raise UserError(f"cannot read image {_shown(path)}{size}: {reason}; replace or remove the file") from None
 
 
@@ -130,7 +142,7 @@ def _exists(path: str | os.PathLike) -> bool:
 
 
 def _shown(path: str | os.PathLike) -> str:
-    return one_line(os.fspath(path), 400)
+    return shorten(os.fspath(path), 400)
 
 
 def set_random_seed(seed: int) -> None:

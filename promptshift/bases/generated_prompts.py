@@ -202,7 +202,11 @@ class GeneratedPrompts(PromptTrainer):
         ]
         items = [item for item in data.train_x + (data.val or []) if item.domain in domains]
         folder = domain_stage(self.cfg, self.LABEL_TRAINER, [names[domain] for domain in domains], items, changes)
-        state = load_checkpoint(folder / "prompt_learner" / "model-best.pth.tar")["state_dict"]
+        file = folder / "prompt_learner" / "model-best.pth.tar"
+        state = load_checkpoint(file)["state_dict"]
+        absent = [path.label for path in self.PATHS.values() if not isinstance(state.get(path.label), Tensor)]
+        if absent:
+            raise UserError(f"{file} holds no tensor {absent[0]}; delete {folder} to make the prompt labels again")
         return {name: state[path.label] for name, path in self.PATHS.items()}
 
     # Stage two

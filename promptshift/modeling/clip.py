@@ -12,7 +12,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, convert_weights_to
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from torch import Tensor, nn
 
-from dassl.utils.errors import UserError, one_line, suggest
+from dassl.utils.errors import UserError, shorten, suggest
 from promptshift.modeling import allowed
 from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.weights import architecture, is_finite, read_state_dict, read_tensors
@@ -151,7 +151,7 @@ def read_clip(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         _refuse_misfit(state, sizes)
     except UserError as error:
         raise UserError(
-            f"MODEL.BACKBONE.PATH: the weights of {one_line(path, 400)} do not form a CLIP: {error}"
+            f"MODEL.BACKBONE.PATH: the weights of {shorten(path, 400)} do not form a CLIP: {error}"
         ) from None
     return state, sizes
 
@@ -162,12 +162,12 @@ def _refuse_misfit(state: dict[str, Tensor], sizes: dict) -> None:
         with torch.device("meta"):
             expected = {name: tuple(value.shape) for name, value in empty_clip(sizes).state_dict().items()}
     except RuntimeError as error:  # sizes whose product no integer holds
-        raise UserError(f"sizes {sizes}: {one_line(error)}") from None
+        raise UserError(f"sizes {sizes}: {shorten(error)}") from None
     for name in sorted(expected.keys() | state.keys()):
         if name not in state:
             raise UserError(f"the tensor {name} is missing")
         if name not in expected:
-            raise UserError(f"the tensor {one_line(name)} belongs to no CLIP")
+            raise UserError(f"the tensor {shorten(name)} belongs to no CLIP")
         shape = tuple(state[name].shape)
         if shape != expected[name]:
             raise UserError(f"{name} has the shape {shape}; {expected[name]} fits the other tensors")
@@ -207,7 +207,7 @@ def _build(state, sizes, name, precision, device, mean=MEAN, std=STD) -> FrozenC
     try:
         model = build_clip(state, sizes, dtype=dtype)
     except (RuntimeError, KeyError) as error:
-        raise UserError(f"backbone '{name}': the weights do not form a CLIP ({one_line(error)})") from error
+        raise UserError(f"backbone '{name}': the weights do not form a CLIP ({shorten(error)})") from error
     if dtype != torch.float32:
         convert_weights_to_lp(model, dtype)
         _refuse_non_finite(model, name, precision)
@@ -264,7 +264,7 @@ def _load_open_clip(name: str, path: str, precision: str, device, cache_dir: str
         )
     except Exception as error:
         raise UserError(
-            f"backbone '{name}': open_clip could not load it ({type(error).__name__}: {one_line(error)})"
+            f"backbone '{name}': open_clip could not load it ({type(error).__name__}: {shorten(error)})"
         ) from error
     _refuse_non_finite(model, name, precision)
     if not hasattr(getattr(model, "text", model), "token_embedding"):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dassl.utils import atomic_path
+from dassl.utils.writing import remove_stale_temporaries
 from promptshift.randomness import own_random_state
 
 
@@ -29,6 +30,7 @@ def image_set_key(items: list[tuple[str, int]], key: str) -> str:
 
 def stored(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Tensors from `path`, or computed and then kept there; an unreadable file is computed again."""
+    remove_stale_temporaries(path.parent)
     if path.is_file():
         try:
             return load_file(path)

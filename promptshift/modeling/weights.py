@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dassl.utils.archives import is_archive, load_archive, refuse_harmful_file
-from dassl.utils.errors import UserError, one_line
+from dassl.utils.errors import UserError, shorten
 
 HEAD_WIDTH = 64  # OpenAI's towers all use 64 channels a head (arXiv 2103.00020, table 20)
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # scalars OpenAI stores beside its weights
@@ -58,7 +58,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     if len(named) != len(state):
         odd = next((name for name in state if not isinstance(name, str)), "module.*")
         raise UserError(
-            f"MODEL.BACKBONE.PATH: {_shown(path)} is no state dict: {one_line(repr(odd))} is not the name of one tensor"
+            f"MODEL.BACKBONE.PATH: {_shown(path)} is no state dict: {shorten(repr(odd))} is not the name of one tensor"
         )
     weights = {
         name: value for name, value in named.items() if name not in _NOT_WEIGHTS and name.split(".")[-1] != _MASK
@@ -66,7 +66,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     for name, value in weights.items():
         fault = _fault(name, value)
         if fault:
-            raise UserError(f"MODEL.BACKBONE.PATH: {_shown(path)}: {one_line(name)} {fault}")
+            raise UserError(f"MODEL.BACKBONE.PATH: {_shown(path)}: {shorten(name)} {fault}")
     return weights
 
 
@@ -76,14 +76,14 @@ def _existing(path: str | Path) -> Path:
         there = found.is_file()
     except (OSError, RuntimeError) as error:  # too long a name, a home folder of nobody
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"MODEL.BACKBONE.PATH: {_shown(path)} cannot be looked up ({one_line(reason)})") from None
+        raise UserError(f"MODEL.BACKBONE.PATH: {_shown(path)} cannot be looked up ({shorten(reason)})") from None
     if not there:
         raise UserError(f"MODEL.BACKBONE.PATH: no such file {_shown(path)}")
     return found
 
 
 def _shown(path: str | Path) -> str:
-    return one_line(path, 400)
+    return shorten(path, 400)
 
 
 def _read(path: Path) -> dict:
@@ -92,7 +92,7 @@ def _read(path: Path) -> dict:
         content = _read_any(path)
     except Exception as error:  # torch, zipfile, pickle, zlib and safetensors each raise their own
         raise UserError(
-            f"MODEL.BACKBONE.PATH: {_shown(path)} is not a readable CLIP weight file ({one_line(error)})"
+            f"MODEL.BACKBONE.PATH: {_shown(path)} is not a readable CLIP weight file ({shorten(error)})"
         ) from error
     return dict(dict.items(content)) if isinstance(content, dict) else {}
 
@@ -111,7 +111,7 @@ def _read_any(path: Path) -> object:
 def _fault(name: str, value: object) -> str:
     """What is wrong with an entry of a state dict, or "" when nothing is."""
     if type(value) not in (Tensor, nn.Parameter):
-        return f"is {one_line(repr(value), 40)}, not a tensor"
+        return f"is {shorten(repr(value), 40)}, not a tensor"
     if value.layout != torch.strided or value.is_nested or value.is_quantized or value.device.type != "cpu":
         return "is not a dense tensor of plain numbers"
     if name.split(".")[-1] in _INTEGERS:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from dassl.utils import read_json
 from dassl.utils.errors import UserError
 from promptshift.results.record import FILE_NAME, Record, read_result
 
@@ -51,8 +51,8 @@ def inspect(folder: str | Path) -> Found:
 def _is_foreign(path: Path) -> bool:
     """Return whether a file is a JSON object that never claimed to be one of our results."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path)
+    except UserError:
         return False
     return isinstance(content, dict) and "schema_version" not in content
 

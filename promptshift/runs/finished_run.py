@@ -10,6 +10,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY, TrainerBase
 from dassl.utils import load_checkpoint
 from dassl.utils.errors import UserError
+from dassl.utils.loading import load_weights as load_state
 from promptshift.runs.config import flatten
 from promptshift.runs.stored_config import read_config
 
@@ -89,8 +90,5 @@ def load_weights(trainer: TrainerBase, folder: str | Path, key: str, epoch: int 
 
 
 def _load_file(trainer: TrainerBase, name: str, path: Path, key: str) -> None:
-    try:
-        trainer._models[name].load_state_dict(load_checkpoint(path)["state_dict"])
-    except RuntimeError as error:  # other names or shapes
-        raise UserError(f"{key}: {path} does not fit {name}: {' '.join(str(error).split())}") from None
+    load_state(trainer._models[name], load_checkpoint(path)["state_dict"], name, f"{key}: {path}")
     print(f"Load {path} to {name}")

@@ -10,7 +10,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import get_cfg_default, merge_opts
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.utils import read_json
-from dassl.utils.errors import UserError
+from dassl.utils.errors import UserError, shorten
 from promptshift.paths import load_plugins
 from promptshift.results.collect import inspect
 from promptshift.runs.config import concerns, extend_cfg, flatten
@@ -33,7 +33,7 @@ def load_run(folder: str | Path) -> TrainerX:
     if found.record is None:
         raise UserError(f"--run {folder}: {found.problem}")
     load_plugins()
-    cfg, classnames = _configuration(folder / "config.yaml"), read_json(folder / CLASSES_FILE)
+    cfg, classnames = _configuration(folder / "config.yaml"), _classnames(folder / CLASSES_FILE)
     trainer_class = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     body = {"build_data_loader": lambda trainer: _take_classes(trainer, classnames)}
     trainer = type(trainer_class.__name__, (trainer_class,), body)(cfg)
@@ -53,6 +53,14 @@ def _configuration(path: Path) -> CN:
     cfg.MODEL.INIT_WEIGHTS, cfg.MODEL.BACKBONE.PRETRAINED = "", False  # the run's own weights replace all others
     cfg.freeze()
     return cfg
+
+
+def _classnames(path: Path) -> list[str]:
+    """The class names of a run in label order; another file is refused."""
+    names = read_json(path)
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise UserError(f"{path} holds {shorten(repr(names), 80)}, allowed: a list of class names")
+    return names
 
 
 def _take_classes(trainer: TrainerX, classnames: list[str]) -> None:

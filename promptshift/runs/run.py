@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from dassl.utils import atomic_path, collect_env_info, set_deterministic, set_ra
 from dassl.utils.errors import UserError
 from dassl.utils.logger import Logger
 from dassl.utils.torchtools import BEST, find_checkpoints
+from dassl.utils.writing import remove_stale_temporaries, write_problem
 from dassl.utils.yaml_reader import read_yaml
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 from promptshift.runs.config import build_cfg, config_hash
@@ -25,23 +28,44 @@ CLASSES_FILE = "classes.json"  # class names in label order: with it a run predi
 
 def main(argv: list[str]) -> int:
     """Entry point of train.py: 0 when done, 2 after bad input (one line, no traceback)."""
-    console = sys.stdout
+    console, threading.excepthook = sys.stdout, _no_traceback_of_writers
     try:
         cfg, args = build_cfg(argv)
         if args.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = args.gpu
         run(cfg, eval_only=args.eval_only, model_dir=args.model_dir, load_epoch=args.load_epoch, no_train=args.no_train)
     except UserError as error:
-        sys.stdout.flush()
-        if isinstance(sys.stdout, Logger):
-            sys.stdout.file.write(f"error: {error}\n")
-        print(f"error: {error}", file=sys.stderr)
+        _say_error(str(error))
+        return 2
+    except OSError as error:
+        if write_problem(error) is None:
+            raise
+        _say_error(f"cannot write {error.filename or 'standard output'}: {write_problem(error)}")
         return 2
     finally:
         if isinstance(sys.stdout, Logger):
             sys.stdout.close()
-        sys.stdout = console
+        sys.stdout, threading.excepthook = console, threading.__excepthook__
     return 0
+
+
+def _say_error(line: str) -> None:
+    """Prints the one line that a run ends with, also into its log; where the disk is full, on stderr alone."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is left is written nowhere, not even when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+    if isinstance(sys.stdout, Logger) and sys.stdout.file is not None:
+        with contextlib.suppress(OSError):
+            sys.stdout.file.write(f"error: {line}\n")
+    with contextlib.suppress(OSError):  # stderr may be a file on the same disk; the exit status remains
+        print(f"error: {line}", file=sys.stderr)
+
+
+def _no_traceback_of_writers(failed: threading.ExceptHookArgs) -> None:
+    """Keeps tensorboard's thread quiet when it cannot write: the next value raises the same error in the main thread"""
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)
 
 
 def run(
@@ -53,6 +77,7 @@ def run(
         The record written, or None with `no_train`.
     """
     started, clock = datetime.now(), time.perf_counter()
+    remove_stale_temporaries(cfg.OUTPUT_DIR, subfolders=True)
     make_room(cfg)
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
@@ -126,7 +151,6 @@ def _same_run(written: Path, cfg: CN) -> bool:
 
 def _write_config(cfg: CN) -> None:
     path = Path(cfg.OUTPUT_DIR) / "config.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         Path(temporary).write_text(cfg.dump())
 

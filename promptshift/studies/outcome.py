@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from dassl.utils import atomic_path, write_json
-from dassl.utils.errors import UserError
+from dassl.utils import atomic_path, read_json, write_json
+from dassl.utils.errors import FOREIGN, UserError, shorten
 from promptshift.results.tables import Cell, Measured, Table
 from promptshift.studies.plots import draw
 from promptshift.studies.style import svg
@@ -74,14 +73,14 @@ def read_outcome(path: Path) -> Outcome:
         UserError: the file is unreadable or of another kind; the line names it.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
         if fields.pop("schema") != _SCHEMA:
             raise ValueError("another schema")
         table = fields.pop("table")
         outcome = Outcome(**fields, table=None if table is None else _table(table))
         return dataclasses.replace(outcome, panels=tuple(outcome.panels), notes=tuple(outcome.notes))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no outcome of a figure ({error}); make it again") from None
+    except (UserError, *FOREIGN) as error:
+        raise UserError(f"{path} is no outcome of a figure ({shorten(error)}); make it again") from None
 
 
 def _plain_table(table: Table) -> dict:
