@@ -30,4 +30,4 @@ def plan_by_domain(request: Request, roles: Roles) -> Plan:
         for seed in request.seeds:
             folder, cell = request.folder / domain / f"seed{seed}", (request.trainer, domain)
             jobs.append(request.job(f"{domain} seed {seed}", folder, cell, seed, flags))
-    return Plan(tuple(jobs), request.folder, lambda records: seed_table(request, jobs, records, average=True))
+    return Plan(tuple(jobs), request.folder, lambda records: seed_table(request, jobs, records))

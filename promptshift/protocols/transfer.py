@@ -19,8 +19,20 @@ from promptshift.protocols.trained import (
     trains_itself,
     with_shots,
 )
+from promptshift.results.layout import TRANSFER, Layout, all_datasets, by_dataset
 from promptshift.results.record import Record
 from promptshift.results.tables import Table
+
+# What the protocols that share this file have in common: a table has the methods trained on any of `left_out`.
+LAYOUT = Layout(
+    column=by_dataset,
+    table=all_datasets,
+    published=all_datasets,
+    average=True,
+    left_out=("ImageNet", "MiniB2N"),
+    free=TRANSFER,
+    group="transfer",
+)
 
 
 def plan_transfer(request: Request, targets: Sequence[str], mini_targets: Sequence[str]) -> Plan:
@@ -97,7 +109,7 @@ def evaluation_job(
 
 
 def _table(request: Request, jobs: Sequence[Job], records: Mapping[str, Record]) -> Table:
-    table = seed_table(request, jobs, records, average=True, paper_dataset="all", left_out=(request.dataset,))
+    table = seed_table(request, jobs, records, left_out=(request.dataset,))
     shots = request.cfg.DATASET.NUM_SHOTS
     trained = request.weights or training_request(request)
     what = f"Trained on {shots} images of each class of {request.dataset}" if trained else "Nothing is trained"

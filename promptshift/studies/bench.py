@@ -12,9 +12,18 @@ from promptshift.launch.local import Runner
 from promptshift.protocols.registry import get_protocol
 from promptshift.protocols.request import Request, resolve, split_words
 from promptshift.results.collect import inspect
+from promptshift.results.layout import Layout, by_target, register_layout
 from promptshift.results.record import Record
 
 PROTOCOL = "ablation"  # recorded in the results of studies; their rows are no rows of the main tables
+register_layout(
+    PROTOCOL,
+    Layout(
+        "Runs of studies",
+        "Settings that the figures below vary; a column is the domain held out and tested on.",
+        by_target,
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True)

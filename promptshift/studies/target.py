@@ -21,8 +21,9 @@ from promptshift.adapting.steps import Values
 from promptshift.adapting.stream import StreamViews, batches_from, view_loader
 from promptshift.adapting.trainer import AdaptingTrainer, Seen
 from promptshift.launch.jobs import Job
-from promptshift.protocols.registry import get_protocol
+from promptshift.protocols.registry import get_protocol, main_protocol
 from promptshift.randomness import own_random_state
+from promptshift.results.layout import layout_of
 from promptshift.runs.config import build_cfg
 from promptshift.runs.run import deployed_epoch
 from promptshift.studies.bench import Bench
@@ -99,21 +100,22 @@ class Target:
     def __init__(self, bench: Bench) -> None:
         self.bench, self.seed = bench, bench.seeds[0]
         request = bench.request("PromptSync")
-        self.protocol = "multi_source" if request.facts and len(request.facts.domains) > 1 else "base_to_new"
+        self.protocol = main_protocol(request)
+        self.layout = layout_of(self.protocol)
         backbone = request.backbone.replace("/", "").replace(":", "_")
         self.place = f"{request.dataset}-{backbone}"
         self._jobs: dict[str, Job] = {}
         self._trainers: dict[str, tuple[AdaptingTrainer, dict[str, Tensor]]] = {}  # with the prompts to start from
         column = self._job("PromptSync").cell[1]
-        held = f"{column} held out" if self.protocol == "multi_source" else "new classes"
-        self.about = f"{self.place}, {held}, seed {self.seed}"
+        self.about = f"{self.place}, {self.layout.held_out(column)}, seed {self.seed}"
 
     def _job(self, trainer: str) -> Job:
         """Returns the trainer's job on the target; what it waits for is run."""
         if trainer not in self._jobs:
             request = self.bench.request(trainer, protocol=self.protocol)
             jobs = [job for job in get_protocol(self.protocol)(request).jobs if job.seed == self.seed]
-            job = max(jobs, key=lambda job: job.cell[1])  # the last domain by name, or "New"
+            last = self.layout.ordered(job.cell[1] for job in jobs)[-1]  # the last domain by name, or "New"
+            job = next(job for job in jobs if job.cell[1] == last)
             self.bench.run([other for other in jobs if other.name in job.after])
             self._jobs[trainer] = job
         return self._jobs[trainer]
