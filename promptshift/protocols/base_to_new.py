@@ -80,10 +80,9 @@ def _jobs(request: Request, seed: int) -> list[Job]:
             folder_of(request, f"test_{half}", seed),
             (request.dataset, column),
             seed,
-            begin.flags,
             ["DATASET.SUBSAMPLE_CLASSES", half, *EVALUATION_OPTIONS],
-            begin.after,
-            bool(request.weights),
+            always=bool(request.weights),
+            **begin.evaluation,
         )
         for column, half in HALVES.items()
         if column in columns

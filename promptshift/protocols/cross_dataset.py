@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from promptshift.launch.jobs import Job
+from promptshift.protocols.config_files import dataset_file, known_facts
 from promptshift.protocols.registry import Plan, register
-from promptshift.protocols.request import TAKEN_DOMAINS, Request, dataset_file, known_facts, refuse_keys
+from promptshift.protocols.request import TAKEN_DOMAINS, Request, refuse_keys
 from promptshift.protocols.seed_table import seed_table
+from promptshift.protocols.trained import Start
 from promptshift.protocols.transfer import evaluation_job
 from promptshift.results.collect import inspect
 from promptshift.results.layout import TRANSFER, Layout, Setting, all_datasets, by_dataset
@@ -81,16 +83,15 @@ def _names(request: Request) -> list[str]:
 
 def _training_job(request: Request, seed: int) -> Job:
     """Returns the job that trains on all domains; there is nothing to test on yet, so it reports its val split."""
-    flags = ["--source-domains", *request.domains, "--target-domains", *request.domains]
     folder, cell = request.folder / "train" / f"seed{seed}", (request.trainer, "train")
-    return request.job(f"train seed {seed}", folder, cell, seed, flags, ["TEST.SPLIT", "val"])
+    domains, options = request.domains, ["TEST.SPLIT", "val"]
+    return request.job(f"train seed {seed}", folder, cell, seed, options, sources=domains, targets=domains)
 
 
 def _evaluation_job(request: Request, target: Path, train: Job) -> Job:
     """Returns the job that tests the trained weights on every image of the dataset of a configuration file."""
     folder = request.folder / known_facts(target.stem).name / f"seed{train.seed}"
-    flags = ["--eval-only", "--model-dir", str(train.output_dir)]
-    return evaluation_job(request, target, folder, train.seed, flags, (train.name,))
+    return evaluation_job(request, target, folder, train.seed, Start(train, train.output_dir))
 
 
 def _table(request: Request, jobs: list[Job], records: Mapping[str, Record]) -> Table:

@@ -61,10 +61,9 @@ def few_shot_jobs(request: Request, column: str, suffix: str = "") -> tuple[Job,
                     folder_of(request) / f"seed{seed}",
                     (request.trainer, column),
                     seed,
-                    begin.flags,
                     EVALUATION_OPTIONS,
-                    begin.after,
-                    bool(request.weights),
+                    always=bool(request.weights),
+                    **begin.evaluation,
                 )
             )
     return in_order(jobs)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from promptshift.protocols.config_files import known_facts
 from promptshift.protocols.registry import Plan, register
-from promptshift.protocols.request import Request, known_facts
+from promptshift.protocols.request import Request
 from promptshift.protocols.transfer import LAYOUT, plan_transfer
 from promptshift.protocols.xd import FOLDERS
 

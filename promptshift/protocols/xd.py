@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from promptshift.protocols.config_files import ALL_DATASETS
 from promptshift.protocols.registry import Plan, register
-from promptshift.protocols.request import ALL_DATASETS, Request
+from promptshift.protocols.request import Request
 from promptshift.protocols.transfer import LAYOUT, plan_transfer
 
 TARGETS = ALL_DATASETS[1:]

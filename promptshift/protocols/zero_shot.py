@@ -13,5 +13,5 @@ from promptshift.results.layout import OTHER
 def zero_shot(request: Request) -> Plan:
     """Returns a single job without a seed in `<OUTPUT>/<TRAINER>/<CFG>/<DATASET>`."""
     folder = output_root() / request.trainer / request.config_file.stem / request.dataset_file.stem
-    jobs = (request.job("zero-shot", folder, (request.trainer, request.dataset), None, ["--eval-only"]),)
+    jobs = (request.job("zero-shot", folder, (request.trainer, request.dataset), None, eval_only=True),)
     return Plan(jobs, folder, lambda records: seed_table(request, jobs, records))

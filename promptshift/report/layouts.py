@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from promptshift.protocols.request import known_facts
+from promptshift.protocols.config_files import known_facts
 from promptshift.report.runs import Run
 from promptshift.results.layout import Layout, layouts
 

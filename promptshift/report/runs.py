@@ -12,7 +12,7 @@ from yacs.config import CfgNode as CN
 from dassl.utils.errors import UserError
 from promptshift.launch.jobs import is_locked
 from promptshift.paths import load_plugins
-from promptshift.protocols.request import known_facts
+from promptshift.protocols.config_files import known_facts
 from promptshift.results.collect import Found, collect
 from promptshift.results.layout import Setting, layouts, tables_of
 from promptshift.results.record import Record

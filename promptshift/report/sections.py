@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 import promptshift.studies.bench  # noqa: F401 - declares the layout of the runs of studies
-from promptshift.protocols.request import is_mini_world
+from promptshift.protocols.config_files import is_mini_world
 from promptshift.protocols.seed_table import MINI_NOTE
 from promptshift.report.layouts import ordered_columns, runs_of
 from promptshift.report.rows import MARKS, Row, Traced, rows_of

@@ -125,9 +125,7 @@ def _placed(job: Job, folder: Path, usual: Path) -> Job:
     place = Path(*job.output_dir.parts[-2:])  # <domain>/seed<K>
     finished = inspect(usual / place).record
     where = usual / place if finished and finished["config_hash"] == job.config_hash else folder / place
-    argv = list(job.argv)
-    argv[argv.index("--output-dir") + 1] = str(where)
-    return dataclasses.replace(job, argv=tuple(argv), output_dir=where)
+    return job.moved(where)
 
 
 def place_of(runs: Runs) -> str:

@@ -24,7 +24,6 @@ from promptshift.launch.jobs import Job
 from promptshift.protocols.registry import get_protocol, main_protocol
 from promptshift.randomness import own_random_state
 from promptshift.results.layout import layout_of
-from promptshift.runs.config import build_cfg
 from promptshift.runs.run import deployed_epoch
 from promptshift.studies.bench import Bench
 from promptshift.studies.words import compared
@@ -124,12 +123,12 @@ class Target:
         """Returns the trainer with the prompts to start from; it is built once."""
         if name not in self._trainers:
             print(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been", flush=True)
-            cfg, flags = build_cfg(list(self._job(name).argv))
+            job = self._job(name)
             with own_random_state(), contextlib.redirect_stdout(io.StringIO()):  # a trainer talks while it is built
-                set_random_seed(max(cfg.SEED, 0))
-                trainer = build_trainer(cfg)
-                if flags.model_dir:
-                    trainer.load_model(flags.model_dir, epoch=deployed_epoch(trainer, flags.model_dir))
+                set_random_seed(max(job.cfg.SEED, 0))
+                trainer = build_trainer(job.cfg)
+                if folder := job.call.model_dir:
+                    trainer.load_model(str(folder), epoch=deployed_epoch(trainer, str(folder)))
                 else:
                     trainer.load_start()
             trainer.set_model_mode("eval")
