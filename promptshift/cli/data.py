@@ -20,7 +20,7 @@ from dassl.config import get_cfg_default, merge_file
 from dassl.utils.errors import UserError
 from promptshift.cli.command import Parser, answer
 from promptshift.paths import data_root, load_plugins
-from promptshift.protocols.request import dataset_file
+from promptshift.protocols.config_files import dataset_file
 from promptshift.runs.config import extend_cfg
 
 

@@ -15,7 +15,7 @@ from promptshift.cli.command import Parser, answer
 from promptshift.launch.jobs import Job
 from promptshift.launch.local import Runner
 from promptshift.protocols.few_shot import from_coop_call, is_coop_call
-from promptshift.protocols.registry import Plan, get_protocol, protocols
+from promptshift.protocols.registry import Plan, get_protocol, main_protocol, protocols
 from promptshift.protocols.request import Request, resolve
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")  # of the configuration
@@ -134,14 +134,9 @@ def _plan(options: argparse.Namespace) -> Plan:
         )
 
     if protocol == "main":
-        protocol = main_protocol(requested("base_to_new"))
+        protocol = main_protocol(requested("main"))
     plan = get_protocol(protocol)(requested(protocol))
     return dataclasses.replace(plan, jobs=tuple(job for job in plan.jobs if job.trains)) if options.train_only else plan
-
-
-def main_protocol(request: Request) -> str:
-    """Returns the protocol that a `main.sh` runs: leave one domain out where there are several domains."""
-    return "multi_source" if request.facts and len(request.facts.domains) > 1 else "base_to_new"
 
 
 def _show(plan: Plan) -> int:

@@ -49,9 +49,9 @@ def _drawn(path: Path) -> Outcome:
 
 
 def _from_section(section: Section) -> list[Outcome]:
-    if section.protocol == "few_shot" and len(section.columns) > 1:
+    if section.layout.figure == "columns" and len(section.columns) > 1:
         return [_shots(section)]
-    if section.protocol == "multi_source" and section.rows:
+    if section.layout.figure == "epochs" and section.rows:
         return _validation(section)
     return []
 

@@ -12,16 +12,14 @@ from yacs.config import CfgNode as CN
 from dassl.utils.errors import UserError
 from promptshift.launch.jobs import is_locked
 from promptshift.paths import load_plugins
-from promptshift.protocols.request import known_facts
+from promptshift.protocols.config_files import known_facts
 from promptshift.results.collect import Found, collect
+from promptshift.results.layout import Setting, layouts, tables_of
 from promptshift.results.record import Record
 from promptshift.results.upstream_logs import LogRun, read_log_run
 from promptshift.runs.config import config_hash
 from promptshift.runs.published import method_name
 from promptshift.runs.stored_config import read_config
-
-_SAME_TABLE = {"few_shot_sweep": "few_shot"}  # protocols that fill the tables of another one
-IMAGENET_VARIANTS = ("ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +61,11 @@ class Run:
     def log_only(self) -> bool:
         """Whether the accuracy is the rounded one of a log."""
         return self.record is None
+
+    @property
+    def setting(self) -> Setting:
+        """What its place in a table depends on."""
+        return Setting(self.dataset, self.sources, self.targets, self.classes, self.shots, self.split, self.folder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +147,7 @@ def _take_record(found: Found, place: str, gathered: Gathered) -> None:
             found.folder,
             place,
             record["trainer"] if cfg is None else method_name(cfg),
-            _SAME_TABLE.get(record["protocol"], record["protocol"]),
+            tables_of(record["protocol"]),
             record["dataset"],
             record["backbone"],
             tuple(record["source_domains"]),
@@ -167,34 +170,24 @@ def _from_log(folder: Path, place: str, log: LogRun) -> Run:
     options, dataset = log.options, _dataset_name(log.options["DATASET.NAME"])
     sources, targets = log.words("DATASET.SOURCE_DOMAINS"), log.words("DATASET.TARGET_DOMAINS")
     classes = options.get("DATASET.SUBSAMPLE_CLASSES", "all")
-    protocol = _log_protocol(folder, dataset, sources, targets, classes)
+    shots, split = _integer(options.get("DATASET.NUM_SHOTS", ""), -1), options.get("TEST.SPLIT", "test")
+    setting = Setting(dataset, tuple(sources), tuple(targets), classes, shots, split, folder)
     return Run(
         folder,
         place,
         _trainer_name(options.get("TRAINER.NAME", "")),
-        protocol,
+        next((name for name, layout in layouts().items() if layout.recognises(setting)), ""),
         dataset,
         options.get("MODEL.BACKBONE.NAME", ""),
-        tuple(sources),
-        tuple(targets),
+        setting.sources,
+        setting.targets,
         classes,
-        _integer(options.get("DATASET.NUM_SHOTS", ""), -1),
-        options.get("TEST.SPLIT", "test"),
+        shots,
+        split,
         options.get("TEST.FINAL_MODEL", "last_step"),
         _integer(options.get("SEED", ""), -1),
         log.accuracy,
     )
-
-
-def _log_protocol(folder: Path, dataset: str, sources: list[str], targets: list[str], classes: str) -> str:
-    """Return the protocol that an upstream run belongs to, from its settings and CoOp's folder names."""
-    if classes in ("base", "new") or "base2new" in folder.parts:
-        return "base_to_new"
-    if targets:
-        return "single_source" if len(sources) == 1 else "multi_source"
-    if {"evaluation", "imagenet"} & set(folder.parts):
-        return "imagenet_variants" if dataset in IMAGENET_VARIANTS else "xd"
-    return "few_shot"
 
 
 def _integer(text: str, otherwise: int) -> int:

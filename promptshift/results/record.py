@@ -180,7 +180,7 @@ def _check_numbers(fields: dict[str, Any], path: Path) -> None:
 
 
 def _shown(value: Any) -> str:
-    """Returns a value that may be of any size as a message quotes it."""
+    """Return a value that may be of any size as a message quotes it."""
     return shorten(repr(value), 80)
 
 

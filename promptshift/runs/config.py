@@ -110,22 +110,25 @@ def extend_cfg(cfg: CN) -> None:
     add_keys(cfg)
 
 
-def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
+def build_cfg(argv: list[str], of_files: dict | None = None) -> tuple[CN, argparse.Namespace]:
     """Command line -> (frozen configuration, parsed flags), checked before anything is loaded.
+
+    Args:
+        argv: the words.
+        of_files: what the files of earlier command lines made, by their names, so that each is read once; filled here.
 
     Raises:
         UserError: unknown flag, file, key, trainer, dataset or value.
     """
     load_plugins()
     args = parser().parse_args(argv)
-    cfg = get_cfg_default()
-    extend_cfg(cfg)
-    _give_back_swallowed_keys(args, cfg)
     trainer = TRAINER_REGISTRY.get(args.trainer or _trainer_named_in(args.config_file))
-    aliases, sources = getattr(trainer, "KEY_ALIASES", {}), {}
-    for path in (args.dataset_config_file, args.config_file):
-        if path:
-            merge_file(cfg, path, aliases=aliases, sources=sources)
+    aliases = getattr(trainer, "KEY_ALIASES", {})
+    files, of_files = (trainer, args.dataset_config_file, args.config_file), {} if of_files is None else of_files
+    if files not in of_files:
+        of_files[files] = _of_files(files[1:], aliases)
+    cfg, sources = of_files[files][0].clone(), dict(of_files[files][1])
+    _give_back_swallowed_keys(args, cfg)
     merge_opts(cfg, [*_dataset_flags_as_opts(args), *_flags_as_opts(args, cfg)], sources=sources)
     merge_opts(cfg, args.opts, aliases=aliases, sources=sources)
     _check_dataset(cfg)
@@ -138,6 +141,15 @@ def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
     cfg.STAGE = "" if args.eval_only else stage_hash(cfg)
     cfg.freeze()
     return cfg, args
+
+
+def _of_files(paths: tuple[str, ...], aliases: dict) -> tuple[CN, dict]:
+    """The defaults with the files merged in that are named, and the file of every key that one of them sets."""
+    cfg, sources = get_cfg_default(), {}
+    extend_cfg(cfg)
+    for path in filter(None, paths):
+        merge_file(cfg, path, aliases=aliases, sources=sources)
+    return cfg, sources
 
 
 def _give_back_swallowed_keys(args: argparse.Namespace, cfg: CN) -> None:

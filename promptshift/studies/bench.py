@@ -12,9 +12,18 @@ from promptshift.launch.local import Runner
 from promptshift.protocols.registry import get_protocol
 from promptshift.protocols.request import Request, resolve, split_words
 from promptshift.results.collect import inspect
+from promptshift.results.layout import Layout, by_target, register_layout
 from promptshift.results.record import Record
 
 PROTOCOL = "ablation"  # recorded in the results of studies; their rows are no rows of the main tables
+register_layout(
+    PROTOCOL,
+    Layout(
+        "Runs of studies",
+        "Settings that the figures below vary; a column is the domain held out and tested on.",
+        by_target,
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +125,7 @@ def _placed(job: Job, folder: Path, usual: Path) -> Job:
     place = Path(*job.output_dir.parts[-2:])  # <domain>/seed<K>
     finished = inspect(usual / place).record
     where = usual / place if finished and finished["config_hash"] == job.config_hash else folder / place
-    argv = list(job.argv)
-    argv[argv.index("--output-dir") + 1] = str(where)
-    return dataclasses.replace(job, argv=tuple(argv), output_dir=where)
+    return job.moved(where)
 
 
 def place_of(runs: Runs) -> str:

@@ -21,9 +21,9 @@ from promptshift.adapting.steps import Values
 from promptshift.adapting.stream import StreamViews, batches_from, view_loader
 from promptshift.adapting.trainer import AdaptingTrainer, Seen
 from promptshift.launch.jobs import Job
-from promptshift.protocols.registry import get_protocol
+from promptshift.protocols.registry import get_protocol, main_protocol
 from promptshift.randomness import own_random_state
-from promptshift.runs.config import build_cfg
+from promptshift.results.layout import layout_of
 from promptshift.runs.run import deployed_epoch
 from promptshift.studies.bench import Bench
 from promptshift.studies.words import compared
@@ -99,21 +99,22 @@ class Target:
     def __init__(self, bench: Bench) -> None:
         self.bench, self.seed = bench, bench.seeds[0]
         request = bench.request("PromptSync")
-        self.protocol = "multi_source" if request.facts and len(request.facts.domains) > 1 else "base_to_new"
+        self.protocol = main_protocol(request)
+        self.layout = layout_of(self.protocol)
         backbone = request.backbone.replace("/", "").replace(":", "_")
         self.place = f"{request.dataset}-{backbone}"
         self._jobs: dict[str, Job] = {}
         self._trainers: dict[str, tuple[AdaptingTrainer, dict[str, Tensor]]] = {}  # with the prompts to start from
         column = self._job("PromptSync").cell[1]
-        held = f"{column} held out" if self.protocol == "multi_source" else "new classes"
-        self.about = f"{self.place}, {held}, seed {self.seed}"
+        self.about = f"{self.place}, {self.layout.held_out(column)}, seed {self.seed}"
 
     def _job(self, trainer: str) -> Job:
         """Return the trainer's job on the target; what it waits for is run."""
         if trainer not in self._jobs:
             request = self.bench.request(trainer, protocol=self.protocol)
             jobs = [job for job in get_protocol(self.protocol)(request).jobs if job.seed == self.seed]
-            job = max(jobs, key=lambda job: job.cell[1])  # the last domain by name, or "New"
+            last = self.layout.ordered(job.cell[1] for job in jobs)[-1]  # the last domain by name, or "New"
+            job = next(job for job in jobs if job.cell[1] == last)
             self.bench.run([other for other in jobs if other.name in job.after])
             self._jobs[trainer] = job
         return self._jobs[trainer]
@@ -122,12 +123,12 @@ class Target:
         """Return the trainer with the prompts to start from; it is built once."""
         if name not in self._trainers:
             print(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been", flush=True)
-            cfg, flags = build_cfg(list(self._job(name).argv))
+            job = self._job(name)
             with own_random_state(), contextlib.redirect_stdout(io.StringIO()):  # a trainer talks while it is built
-                set_random_seed(max(cfg.SEED, 0))
-                trainer = build_trainer(cfg)
-                if flags.model_dir:
-                    trainer.load_model(flags.model_dir, epoch=deployed_epoch(trainer, flags.model_dir))
+                set_random_seed(max(job.cfg.SEED, 0))
+                trainer = build_trainer(job.cfg)
+                if folder := job.call.model_dir:
+                    trainer.load_model(str(folder), epoch=deployed_epoch(trainer, str(folder)))
                 else:
                     trainer.load_start()
             trainer.set_model_mode("eval")

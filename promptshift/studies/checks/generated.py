@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dassl.utils.errors import UserError
-from promptshift.protocols.request import is_mini_world
+from promptshift.protocols.config_files import is_mini_world
 from promptshift.results.diagnostics import distance_ratio, last_epochs_std
 from promptshift.results.statistics import mean, population_std
 from promptshift.results.tables import Measured, Table
