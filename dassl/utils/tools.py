@@ -1,4 +1,6 @@
-"""Small helpers: files, JSON, images, seeds, environment."""
+"""Small helpers: files, JSON, images, seeds, environment. Slow imports stand in the functions that use them."""
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -9,15 +11,12 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import PIL
-import torch
-import torchvision
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
     "atomic_path",
@@ -97,6 +96,8 @@ def read_image(path: str | os.PathLike) -> Image.Image:
     Raises:
         UserError: the file is missing, empty, cut off or no image.
     """
+    from PIL import Image
+
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
@@ -110,6 +111,9 @@ def read_image(path: str | os.PathLike) -> Image.Image:
 
 def set_random_seed(seed: int) -> None:
     """Seed ``random``, numpy and torch (every device). 0 is a seed like any other."""
+    import numpy as np
+    import torch
+
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -118,6 +122,8 @@ def set_random_seed(seed: int) -> None:
 
 def set_deterministic(deterministic: bool) -> None:
     """Choose between reproducible kernels and cuDNN's search for the fastest ones."""
+    import torch
+
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
@@ -125,6 +131,11 @@ def set_deterministic(deterministic: bool) -> None:
 
 def collect_env_info() -> str:
     """Versions and devices, one per line."""
+    import numpy as np
+    import PIL
+    import torch
+    import torchvision
+
     lines = [
         f"Python: {sys.version.split()[0]} ({platform.platform()})",
         f"PyTorch: {torch.__version__} (CUDA {torch.version.cuda}, {torch.get_num_threads()} CPU threads)",

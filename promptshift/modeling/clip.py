@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import open_clip
 import torch
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, convert_weights_to_lp
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError, suggest
 from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.weights import architecture, read_state_dict
 
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
+
+# open_clip takes a second to import, with torchvision: only the functions that use it do.
 # OpenAI's name -> open_clip's
 OPENAI_NAMES = {
     "RN50": "RN50",
@@ -141,6 +143,8 @@ def load_clip(
 
 def empty_clip(sizes: dict, quick_gelu: bool = True, dtype=torch.float32) -> CLIP:
     """An open_clip CLIP of the given sizes (keys as `weights.architecture` returns them), randomly initialised."""
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
     vision = CLIPVisionCfg(
         layers=sizes["vision_layers"],
         width=sizes["vision_width"],
@@ -169,6 +173,9 @@ def build_clip(state: dict[str, Tensor], sizes: dict, quick_gelu: bool = True, d
 
 
 def _build(state, sizes, name, precision, device, mean=MEAN, std=STD) -> FrozenCLIP:
+    from open_clip import get_tokenizer
+    from open_clip.model import convert_weights_to_lp
+
     dtype = PRECISIONS[precision]
     try:
         model = build_clip(state, sizes, dtype=dtype)
@@ -176,11 +183,13 @@ def _build(state, sizes, name, precision, device, mean=MEAN, std=STD) -> FrozenC
         raise UserError(f"backbone '{name}': the weights do not form a CLIP ({str(error).splitlines()[0]})") from error
     if dtype != torch.float32:
         convert_weights_to_lp(model, dtype)
-    return FrozenCLIP(model.to(device), open_clip.get_tokenizer("ViT-B-32"), name, precision, mean, std)
+    return FrozenCLIP(model.to(device), get_tokenizer("ViT-B-32"), name, precision, mean, std)
 
 
 def _openai_file(name: str, cache_dir: str | None) -> Path:
     """OpenAI's weights: the file their own package would have cached, else open_clip's download."""
+    from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+
     cached = Path("~/.cache/clip").expanduser() / f"{name.replace('/', '-')}.pt"
     if cached.is_file():
         return cached
@@ -195,6 +204,9 @@ def _openai_file(name: str, cache_dir: str | None) -> Path:
 
 
 def _load_open_clip(name: str, path: str, precision: str, device, cache_dir: str | None) -> FrozenCLIP:
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
     architecture_name, tag = name.split(":", 1)
     model_config = open_clip.get_model_config(architecture_name)
     if model_config is None:

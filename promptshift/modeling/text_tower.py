@@ -13,7 +13,6 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -161,6 +160,8 @@ def _with_deep(x: Tensor, deep: Sequence[Tensor], block: int) -> Tensor:
 
 
 def _is_plain(block: nn.Module) -> bool:
+    from open_clip.transformer import ResidualAttentionBlock  # takes a second to import; here the CLIP has loaded it
+
     return (
         isinstance(block, ResidualAttentionBlock)
         and isinstance(block.attn, nn.MultiheadAttention)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError
@@ -34,6 +33,8 @@ class VisionTower:
     """
 
     def __init__(self, clip: FrozenCLIP, method: str):
+        from open_clip.transformer import VisionTransformer  # takes a second to import; here the CLIP has loaded it
+
         visual = clip.model.visual
         if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.pool_type != "tok":
             raise UserError(
@@ -104,6 +105,8 @@ def _per_image(prompts: Tensor, x: Tensor) -> Tensor:
 
 def _class_token_after(block: nn.Module, x: Tensor) -> Tensor:
     """The last block's output at the class token alone (B, 1, W): nothing reads the others."""
+    from open_clip.transformer import ResidualAttentionBlock
+
     if not isinstance(block, ResidualAttentionBlock):
         return block(x)[:, :1]
     h = block.ln_1(x)
