@@ -46,7 +46,7 @@ def study(name: str, about: str) -> Callable[[Callable[[Bench], list[Outcome]]],
 
 def studies() -> dict[str, Study]:
     """Returns every study by name, after importing all modules of `studies/`."""
-    import_modules(f"{__package__}.studies")
+    import_modules(f"{__package__}.checks")
     return dict(sorted(_STUDIES.items()))
 
 
