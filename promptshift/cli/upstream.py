@@ -169,15 +169,15 @@ def dpc(dataset: str, *more: str) -> list[Call]:
 
 @_form
 def coop_main(*words: str) -> list[Call]:
-    """DATASET CFG CTP NCTX SHOTS CSC: few_shot, CoOp's main.sh; or DATASET [BACKBONE] [KEY VALUE ...]: main."""
+    """DATASET [BACKBONE] [KEY VALUE ...]: main; or CoOp's six, DATASET CFG CTP NCTX SHOTS CSC: few_shot."""
     if is_coop_call(words):
         config, options = from_coop_call(words)
         return [_call("few_shot", *options, config=config)]
-    keys = words[1 + (len(words) + 1) % 2 :: 2]
-    if not words or not all(KEY.fullmatch(key) for key in keys):
+    keys = words[2 - len(words) % 2 :: 2]  # an even number of words has a BACKBONE among them
+    if not all(KEY.fullmatch(key) for key in keys):
         raise UserError(
             "coop_main takes DATASET CFG CTP NCTX SHOTS CSC with CTP front, middle or end, or DATASET [BACKBONE] "
-            f"[KEY VALUE ...]; got {' '.join(words) or 'no word'}"
+            f"[KEY VALUE ...]; got {' '.join(words)}"
         )
     return [_call("main", *words)]
 

@@ -66,7 +66,7 @@ def _status(folder: Path, found: Found) -> Status | None:
         return None
     if found.kind == "corrupt":
         return Status(folder, UNREADABLE, _modified(folder, "result.json"), note=found.problem)
-    error = next(filter(None, map(error_line, _logs(folder))), "")
+    error = error_line(next(_logs(folder), ""))
     logs = [log.name for log in _log_files(folder)]
     state = FAILED if error else UNFINISHED
     return Status(folder, state, _modified(folder, *logs, "config.yaml"), _epoch(folder), note=error)
