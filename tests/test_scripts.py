@@ -2,9 +2,11 @@
 
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,26 +93,296 @@ class Planned:
         return self.argv[len(self.argv) - self.argv[::-1].index(word)]
 
 
-def test_print(plan):
-    for name in NAMES:
-        words = {"step.sh": "base2new_train CoOp default dtd 1"}.get(name)
-        stem = Path(name).stem
-        if words is None:
-            if name == "promptshift.sh": words = "run main CoOp mini"
-            elif name == "protocol.sh": words = "multi_source CoOp mini"
-            elif name == "test_time.sh": words = "TPT default A 1"
-            elif name == "cocoop/xd_train.sh": words = "1"
-            elif stem in ("ablation_few_shot", "ablation_trade_off"): words="mini_b2n"
-            elif "ablation" in stem: words="mini"
-            elif "reproduce" in stem:
-                for f in ("seed1", "base/seed1", "4shot/seed1"): os.makedirs(os.path.join(os.environ.get("TMPW","/tmp/cli/w"), f), exist_ok=True)
-                words="dtd 4 /tmp/cli/w" if "few" in stem else "dtd 1 /tmp/cli/w"
-            elif "few_shot" in stem: words="dtd 4"
-            elif "eval" in stem or "zeroshot" in stem: words="dtd rn50"
-            elif "base2new" in stem or "xd_" in stem or "palign" in stem: words="dtd 1"
-            else: words="mini"
-        try:
-            jobs = plan(name, *words.split(), SEEDS="1 2" if "variability" in name else "1")
-        except AssertionError as e:
-            print("FAIL", name, words, str(e)[:200]); continue
-        print(name, "|", words, "|", len(jobs), sorted({j["--trainer"] for j in jobs}), sorted({j["PROTOCOL"] for j in jobs}), jobs[0].folder, jobs[-1].folder, jobs[-1].config)
+SRC, MAPLE = "vit_b16_c2_ep20_batch4_4+4ctx", "vit_b16_c2_ep5_batch4_2ctx"
+TRAINERS = {
+    "cocoop": "CoCoOp",
+    "coop": "CoOp",
+    "dpc": "DPC",
+    "dpl": "DPLCLIP",
+    "dpspg": "DPSPG",
+    "erm": "ERM",
+    "independent-vlp": "IVLP",
+    "ivlp": "IVLP",
+    "kgcoop": "KgCoOp",
+    "language-prompting": "IVLP",
+    "ldpf": "LDPF",
+    "linear_probe": "LinearProbe",
+    "maple": "MaPLe",
+    "promptalign": "PromptAlign",
+    "promptkd": "PromptKD",
+    "promptsrc": "PromptSRC",
+    "promptsync": "PromptSync",
+    "spg": "SPG",
+    "tpt": "TPT",
+    "vp": "VP",
+    "vpt": "VPT",
+    "zsclip": "ZeroshotCLIP",
+}
+# beginning of a script's name: its words, its protocol, the folder of its last job ({t}: trainer, {c}: configuration)
+KINDS = {
+    "main": ("mini", "multi_source", "multi_source/{t}/MiniDG/{c}/"),
+    "single_source": ("mini", "single_source", "single_source/{t}/MiniDG/{c}/"),
+    "cross_dataset": ("mini", "cross_dataset", "cross_dataset/{t}/MiniDG/{c}/"),
+    "base2new_train": ("dtd 1", "base_to_new", "base2new/train_base/dtd/shots_16/{t}/{c}/seed1"),
+    "base2new_test": ("dtd 1", "base_to_new", "base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
+    "xd_train": ("imagenet 1", "xd", "imagenet/{t}/{c}_16shots/seed1"),
+    "xd_test": ("dtd 1", "xd", "evaluation/{t}/{c}_16shots/dtd/seed1"),
+    "few_shot": ("dtd 4", "few_shot", "dtd/{t}/{c}_4shots/seed1"),
+    "palign": ("dtd 1", "xd", "evaluation/{t}/{c}_16shots/dtd/seed1"),
+    "test_tpt": ("A 1", "imagenet_variants", "evaluation/{t}/{c}_16shots/imagenet_a/"),
+    "reproduce_maple.": ("dtd 1 w", "base_to_new", "reproduce/base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
+    "reproduce_base2novel": ("dtd 1 w", "base_to_new", "reproduce/base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
+    "reproduce_maple_xd": ("dtd 1 w", "xd", "reproduce/evaluation/{t}/{c}_16shots/dtd/seed1"),
+    "reproduce_xd": ("dtd 1 w", "xd", "reproduce/evaluation/{t}/{c}_16shots/dtd/seed1"),
+    "reproduce_few_shot": ("dtd 4 w", "few_shot", "reproduce/few_shot/dtd/{t}/{c}_4shots/seed1"),
+}
+# the rest: words, trainers of the jobs, protocol, folder of the last job
+OTHERS = {
+    "promptshift.sh": ("run main CoOp mini", "CoOp", "multi_source", "multi_source/CoOp/MiniDG/mini/"),
+    "protocol.sh": ("multi_source CoOp mini", "CoOp", "multi_source", "multi_source/CoOp/MiniDG/mini/"),
+    "step.sh": ("base2new_train CoOp default dtd 1", "CoOp", "base_to_new", "base2new/train_base/dtd/shots_16/CoOp/"),
+    "test_time.sh": ("TPT default A 1", "TPT", "imagenet_variants", "evaluation/TPT/"),
+    "cocoop/xd_train.sh": ("1", "CoCoOp", "xd", "imagenet/CoCoOp/vit_b16_c4_ep10_batch1_ctxv1_16shots/seed1"),
+    "coop/eval.sh": ("dtd rn50", "CoOp", "xd", "evaluation/CoOp/rn50_16shots/nctx16_cscFalse_ctpend/dtd/seed1"),
+    "promptkd/xd_train.sh": (
+        "caltech101 1",
+        "PromptKD",
+        "few_shot",
+        "caltech101/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx_",
+    ),
+    "zsclip/zeroshot.sh": ("dtd rn50", "ZeroshotCLIP", "zero_shot", "ZeroshotCLIP/rn50/dtd"),
+    "coop/ablation_few_shot.sh": ("mini_b2n", "CoOp LinearProbe ZeroshotCLIP", "few_shot", "mini_b2n/CoOp/"),
+    "dpc/ablation_trade_off.sh": ("mini_b2n", "DPC", "base_to_new", "base2new/test_new/mini_b2n/shots_16/DPC_CoOp/"),
+    "dpspg/ablation_prompt_map.sh": ("mini", "SPG", "multi_source", "multi_source/SPG/MiniDG/mini/"),
+    "dpspg/ablation_stability.sh": (
+        "mini",
+        "DPSPG SPG",
+        "ablation",
+        "ablation/DPSPG/MiniDG/mini/mini/TEST.EVAL_FREQ=1",
+    ),
+    "dpspg/ablation_variability.sh": ("mini --seeds 1 2", "SPG", "multi_source", "multi_source/SPG/MiniDG/mini/"),
+    "ldpf/ablation_granularity.sh": ("mini", "LDPF", "ablation", "ablation/LDPF/MiniDG/mini/mini/TRAINER.LDPF.N_S="),
+    "ldpf/ablation_n_s.sh": ("mini", "LDPF", "ablation", "ablation/LDPF/MiniDG/mini/mini/TRAINER.LDPF.N_S="),
+    "ldpf/ablation_correlation.sh": ("mini", "LDPF", "ablation", "ablation/LDPF/MiniDG/mini/mini/TRAINER.LDPF.ADV"),
+}
+
+
+def expectation(name):
+    """Words for a script, the trainers of its jobs, its protocol, and how the folder of its last job begins."""
+    if name in OTHERS:
+        return OTHERS[name]
+    folder, script = name.split("/")
+    if script.startswith("ablation"):
+        return "mini", TRAINERS[folder], None, ""
+    words, protocol, place = KINDS[max((kind for kind in KINDS if script.startswith(kind)), key=len)]
+    trained = "MaPLe PromptAlign" if script.startswith("palign") else TRAINERS[folder]
+    return words, trained, protocol, place
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_script_plans_what_its_name_says(plan, tmp_path, name):
+    words, trainers, protocol, place = expectation(name)
+    for folder in ("w/seed1", "w/base/seed1", "w/4shot/seed1"):
+        (tmp_path / folder).mkdir(parents=True)
+    jobs = plan(name, *words.split())
+    last = jobs[-1]
+    assert set(trainers.split()) <= {job["--trainer"] for job in jobs} if protocol is None else True
+    assert protocol is None or {job["--trainer"] for job in jobs} == set(trainers.split())
+    assert protocol is None or {job["PROTOCOL"] for job in jobs} == {protocol}
+    assert str(last.folder).startswith(place.format(t=last["--trainer"], c=last.config))
+    assert all(job.state == "not started" for job in jobs) and not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
+def test_scripts_parse_and_stop_at_the_first_error(path, shell):
+    subprocess.run([shell, "-n", str(path)], check=True)
+    assert "set -eu" in path.read_text() and os.access(path, os.X_OK)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "promptshift.sh"])
+def test_scripts_are_three_working_lines(name):
+    lines = (CHECKOUT / "scripts" / name).read_text().splitlines()
+    assert len([line for line in lines if line and not line.startswith("#")]) <= 4
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_script_runs_from_any_folder_with_its_arguments_unchanged(tmp_path, shell):
+    """With the real Python, started elsewhere; OUTPUT is the caller's."""
+    environment = {key: value for key, value in os.environ.items() if key not in VARIABLES and key != "PYTHON"}
+    done = subprocess.run(
+        [
+            shell,
+            os.path.relpath(CHECKOUT / "scripts" / "zsclip" / "main.sh", tmp_path),
+            "mini",
+            "MODEL.INIT_WEIGHTS",
+            "a b",
+        ],
+        cwd=tmp_path,
+        env={**environment, "OUTPUT": "results", "DRY_RUN": "1", "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    commands = [shlex.split(line) for line in done.stdout.splitlines()[1::2]]
+    assert len(commands) == 4 and all(words[-2:] != ["a", "b"] and "a b" in words for words in commands)
+    assert all(f"{tmp_path}/results/multi_source/ZeroshotCLIP/" in " ".join(words) for words in commands)
+
+
+def test_a_relative_interpreter_is_the_caller_s(call):
+    done = call("sh", "dpspg/main.sh", "mini", PYTHON="bin/python")
+    assert done.stdout.splitlines()[1:] == [str(CHECKOUT / "promptshift"), *"run multi_source DPSPG mini".split()]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "source.sh" in name or "cross_dataset" in name])
+def test_the_paper_s_single_seed_settings_take_other_seeds_too(call, name):
+    assert call("sh", name, "mini").stdout.splitlines()[0] == "1"
+    assert call("sh", name, "mini", SEEDS="2 3").stdout.splitlines()[0] == "2 3"
+
+
+def test_methods_without_chance_have_a_seed_of_their_own(call):
+    assert call("sh", "zsclip/main.sh", "mini").stdout.splitlines()[0] == "1"
+    assert call("sh", "tpt/test_tpt.sh", "I").stdout.splitlines()[0] == "0"
+    assert call("sh", "zsclip/main.sh", "mini", SEEDS="2 3").stdout.splitlines()[0] == "2 3"
+
+
+@pytest.mark.parametrize(
+    "status, stdout, stderr",
+    [(0, "promptshift run multi_source DPSPG mini", ""), (1, "", "error: .*make install, or set PYTHON\n")],
+)
+def test_an_interpreter_without_torch_is_one_line(call, tmp_path, status, stdout, stderr):
+    shutil.copytree(CHECKOUT / "scripts", tmp_path / "fresh" / "scripts")
+    (tmp_path / "fresh" / "promptshift").mkdir()
+    python = tmp_path / "bin" / "python"  # with or without torch: what a search for it answers
+    python.write_text(f'#!/bin/sh\ncase $1 in -c) exit {status} ;; *) echo "$@" ;; esac\n')
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    answer = call("sh", str(tmp_path / "fresh" / "scripts" / "dpspg" / "main.sh"), "mini", PYTHON="", PATH=path)
+    assert answer.returncode == (2 if status else 0)
+    assert answer.stdout.strip() == (f"{tmp_path}/fresh/{stdout}" if stdout else "")
+    assert re.fullmatch(stderr, answer.stderr)
+
+
+def test_a_failing_run_makes_the_script_fail(call, tmp_path):
+    failing = tmp_path / "failing"
+    failing.write_text("#!/bin/sh\nexit 1\n")
+    failing.chmod(0o755)
+    assert call("sh", "dpspg/main.sh", "mini", PYTHON=str(failing)).returncode == 1
+
+
+@pytest.mark.parametrize("words", ["dtd --dry-run", "dtd MaPLe --dry-run", "dtd MaPLe OPTIM.LR 0.1 --dry-run"])
+def test_dpc_takes_its_method_wherever_the_flags_stand(plan, words):
+    train, test = plan("dpc/main.sh", *words.split(), DRY_RUN="0")
+    cfg, _ = build_cfg(test.argv)
+    assert cfg.TRAINER.DPC.BACKBONE == ("MaPLe" if "MaPLe" in words else "CoOp")
+    assert "0.1" not in words or cfg.OPTIM.LR == 0.1
+
+
+@pytest.mark.parametrize("name, config", [("palign_dg.sh", "dg"), ("palign_finegrain.sh", "default")])
+@pytest.mark.parametrize("weights", ["", "/w"])
+def test_promptalign_takes_released_weights_by_their_folder_s_name(plan, answer, tmp_path, name, config, weights):
+    place = tmp_path / "w" if weights else tmp_path / "weights" / "maple"
+    (place / "ori" / "seed2").mkdir(parents=True)
+    environment = {"WEIGHTS": str(place)} if weights else {}
+    (job,) = plan(f"promptalign/{name}", "dtd", "2", "ori", "OPTIM.LR", "1", "--dry-run", DRY_RUN="", **environment)
+    assert job["--model-dir"] == str(place / "ori" / "seed2") and job.config == config and job["OPTIM.LR"] == "1"
+    trained, tested = plan(f"promptalign/{name}", "dtd", "2", "--dry-run", DRY_RUN="")
+    assert trained["--trainer"] == "MaPLe" and tested["--model-dir"] == trained["--output-dir"]
+
+
+def test_relative_weights_and_another_source_arrive(plan, tmp_path):
+    (tmp_path / "w" / "seed1").mkdir(parents=True)
+    (job,) = plan("maple/reproduce_maple_xd.sh", "mini2", "1", "w", SOURCE="mini_b2n")
+    assert job["--model-dir"] == f"{tmp_path}/w/seed1" and job["--dataset-config-file"].endswith("mini2.yaml")
+
+
+def test_options_behind_upstream_s_words_reach_the_runs(plan):
+    train, test = plan("maple/base2new_test_maple.sh", "dtd", "2", "OPTIM.LR", "1")
+    assert (train["--seed"], train["OPTIM.LR"], train.config) == ("2", "1", MAPLE)
+    (job,) = plan("promptsrc/few_shot.sh", "dtd", "4")
+    assert job["DATASET.NUM_SHOTS"] == "4" and job.config == f"{SRC.replace('ep20', 'ep50')}_few_shot"
+
+
+@pytest.mark.parametrize(
+    "words, protocol, targets, config",
+    [
+        ("imagenet", "imagenet_variants", "imagenetv2 imagenet_sketch imagenet_a imagenet_r", "dg"),
+        ("V", "imagenet_variants", "imagenetv2", "dg"),
+        ("Flower102", "xd", "oxford_flowers", "default"),
+        ("caltech101 OPTIM.LR 1", "xd", "caltech101", "default"),
+        ("mini_b2n_sketch", "imagenet_variants", "mini_b2n_sketch", "mini"),
+        ("mini2 2", "multi_source", "mini2", "mini"),
+        ("mini_b2n", "base_to_new", "mini_b2n", "mini"),
+    ],
+)
+def test_what_adapts_at_test_time_has_the_protocol_of_its_dataset(plan, words, protocol, targets, config):
+    jobs = [job for job in plan("promptsync/main.sh", *words.split()) if job["--trainer"] == "PromptSync"]
+    assert {job["PROTOCOL"] for job in jobs} == {protocol} and {job.config for job in jobs} == {config}
+    assert {Path(job["--dataset-config-file"]).stem for job in jobs} == set(targets.split())
+    assert {job["--seed"] for job in jobs} == ({"2"} if words.endswith(" 2") else {"1"})
+
+
+def test_several_test_sets_run_in_turn_with_one_seed(plan):
+    jobs = plan("tpt/test_tpt.sh", "A/K/DTD", "3")
+    assert [Path(job["--dataset-config-file"]).stem for job in jobs] == ["imagenet_a", "imagenet_sketch", "dtd"]
+    assert {job["--seed"] for job in jobs} == {"3"}
+    jobs = plan("tpt/test_tpt_cocoop.sh", "Flower102")
+    assert jobs[-1]["TRAINER.TPT.PROMPT"] == "CoCoOp" and jobs[0].config == "vit_b16_c4_ep10_batch1_ctxv1"
+
+
+def test_coop_s_own_words_run_its_few_shot_protocol(plan):
+    (job,) = plan("coop/main.sh", "dtd", "rn50_ep50", "end", "16", "1", "False", SEEDS="2")
+    assert str(job.folder) == "dtd/CoOp/rn50_ep50_1shots/nctx16_cscFalse_ctpend/seed2"
+    assert all(job["PROTOCOL"] == "base_to_new" for job in plan("coop/main.sh", "dtd", "ViT-B/16", "OPTIM.LR", "1"))
+
+
+def test_promptkd_trains_on_unlabelled_images_of_another_dataset(plan):
+    (job,) = plan("promptkd/xd_train.sh", "caltech101", "2", "OPTIM.LR", "0.1")
+    cfg, args = build_cfg(job.argv)
+    assert not args.eval_only
+    assert (cfg.TRAINER.PROMPTKD.MODAL, cfg.DATASET.NUM_SHOTS, cfg.SEED, cfg.OPTIM.LR) == ("cross", 0, 2, 0.1)
+    assert cfg.TRAINER.PROMPTKD.PROMPT_DEPTH_VISION == 3
+    folder = "caltech101/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets_0shots/seed2"  # as upstream's
+    assert str(job.folder) == folder
+
+
+def test_testing_on_the_source_itself_waits_for_its_training(plan):
+    train, test = plan("coop/eval.sh", "mini_b2n", "mini", SOURCE="mini_b2n")
+    (trained, _), (tested, args) = build_cfg(train.argv), build_cfg(test.argv)
+    assert args.eval_only and args.model_dir == trained.OUTPUT_DIR and trained.DATASET.NAME == tested.DATASET.NAME
+    assert tested.OUTPUT_DIR.endswith("evaluation/CoOp/mini_16shots/nctx16_cscFalse_ctpend/mini_b2n/seed1")
+
+
+@pytest.mark.parametrize(
+    "line, named",
+    [
+        ("promptsync/main.sh", "DATASET is missing"),
+        ("maple/base2new_train_maple.sh dtd", "DATASET SEED"),
+        ("promptsrc/few_shot.sh dtd", "DATASET SHOTS"),
+        ("maple/reproduce_maple.sh dtd 1", "DATASET SEED WEIGHTSPATH"),
+        ("dpc/main.sh", "DATASET"),
+        ("zsclip/zeroshot.sh pacs", "DATASET CFG"),
+        ("cocoop/xd_train.sh", "takes SEED"),
+        ("coop/eval.sh dtd", "DATASET CFG"),
+        ("coop/main.sh dtd rn50 end 16 1", "DATASET CFG CTP NCTX SHOTS CSC"),
+        ("coop/main.sh dtd rn50 centre 16 1 False", "CTP front, middle or end"),
+        ("step.sh base_to_newer CoOp default dtd 1", "base2new_train"),
+    ],
+)
+def test_missing_arguments_are_one_line(answer, line, named):
+    status, out, err = answer(*line.split())
+    assert (status, out) == (2, "") and named in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_a_step_without_its_words_is_one_line(call):
+    done = call("sh", "step.sh", "xd_train")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if re.search(r"/(step|test_time)\.sh", (CHECKOUT / "scripts" / name).read_text())]
+)
+def test_the_configuration_that_a_script_names_is_shipped(call, name):
+    words = call("sh", name, "dtd", "1", "w").stdout.splitlines()
+    trainer, config = words[words.index("--as") + 2], words[words.index("--default-config") + 1]
+    assert (CHECKOUT / "configs" / "trainers" / trainer / f"{config}.yaml").is_file()

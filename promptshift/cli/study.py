@@ -45,6 +45,9 @@ class _DryBench(Bench):
         show_jobs(jobs)
         return {(job.cell[1], job.seed): _NotRun() for job in jobs}
 
+    def leave_plan(self) -> NoReturn:
+        raise _NeedsResults
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Answers one study: 0 when done, 2 after bad input or a failed run (one line on stderr), 130 after Ctrl-C."""

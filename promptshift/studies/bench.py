@@ -86,6 +86,9 @@ class Bench:
         """Returns the runs of a protocol by (column of its table, seed), run where missing."""
         return self.run(get_protocol(protocol)(self.request(trainer, protocol=protocol)).jobs)
 
+    def leave_plan(self) -> None:
+        """Marks where a study does more than ask for runs; a dry run ends here."""
+
     def run(self, jobs: Sequence[Job]) -> Runs:
         """Runs what is not finished; returns every job by (column, seed).
 
