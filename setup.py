@@ -1,9 +1,32 @@
-"""Installs `promptshift` and `dassl`; trainers/, datasets/, configs/ and scripts/ are used from the checkout."""
+"""Installs `promptshift` and `dassl`, and the command `promptshift`.
+
+An installation from the checkout (`pip install -e .`) uses trainers/, datasets/, configs/, papers/ and scripts/ where
+they stand. A wheel has them inside the promptshift package: at the top of site-packages, `datasets` and `clip` would
+hide other well-known packages.
+"""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+HOUSE = ("trainers", "datasets", "configs", "papers", "scripts", "clip")
+
+
+class BuildWithHouse(build_py):
+    """Copies what stands beside the packages into promptshift/_house, where `promptshift.paths.checkout` finds it."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        house = Path(self.build_lib, "promptshift", "_house")
+        shutil.rmtree(house, ignore_errors=True)  # of an earlier build
+        for name in HOUSE:
+            shutil.copytree(name, house / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+
 
 VERSION = re.search(r'__version__ = "(.+)"', Path("promptshift/__init__.py").read_text()).group(1)
 
@@ -17,6 +40,8 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["promptshift*", "dassl*"]),
     package_data={"promptshift.mini": ["*.npz", "*.md"]},
+    cmdclass={"build_py": BuildWithHouse},
+    entry_points={"console_scripts": ["promptshift = promptshift.cli:main"]},
     install_requires=[
         "torch>=2.6",  # everything; 2.6 is the first that loads weights only by default
         "torchvision",  # image transforms, ImageNet backbones of the fine-tuning baseline

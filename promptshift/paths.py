@@ -1,7 +1,8 @@
-"""Where the checkout, the data and the outputs are."""
+"""Where the project's own files, the data and the outputs are."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,35 +11,62 @@ from pathlib import Path
 from dassl.utils.errors import UserError, suggest
 from promptshift.discovery import import_modules
 
+_INSTALLED = Path(__file__).resolve().parent / "_house"  # where setup.py puts those folders in a wheel
+
 
 def checkout() -> Path:
-    """The folder that holds train.py, trainers/, datasets/, configs/ and scripts/.
+    """The folder that holds trainers/, datasets/, configs/, papers/ and scripts/.
+
+    It is the checkout where there is one, around this package or as the current folder, and otherwise the copy
+    inside the installed package.
 
     Raises:
-        UserError: promptshift was installed without its checkout and is not run from inside one.
+        UserError: there is neither.
     """
     for folder in (Path(__file__).resolve().parents[1], Path.cwd()):
-        if (folder / "train.py").is_file() and (folder / "trainers").is_dir():
+        if (folder / "train.py").is_file() and (folder / "trainers").is_dir() and (folder / "promptshift").is_dir():
             return folder
-    raise UserError("trainers/ and datasets/ are used from the checkout: run this from the PromptShift folder")
+    if _INSTALLED.is_dir():
+        return _INSTALLED
+    raise UserError("trainers/ and datasets/ are neither beside nor in the promptshift package: install it again")
+
+
+def is_installed() -> bool:
+    """Whether the project's own files are those of an installed wheel and not of a checkout."""
+    return checkout() == _INSTALLED
+
+
+def workplace() -> Path:
+    """The folder that holds data/ and output/ by default and that jobs start in: the checkout, else the current one."""
+    return Path.cwd() if is_installed() else checkout()
 
 
 def data_root() -> Path:
-    """$DATA, or data/ in the checkout."""
-    return Path(os.environ.get("DATA") or checkout() / "data").expanduser().resolve()
+    """$DATA, or data/ in `workplace`."""
+    return Path(os.environ.get("DATA") or workplace() / "data").expanduser().resolve()
 
 
 def output_root() -> Path:
-    """$OUTPUT, or output/ in the checkout; caches and stage results live below it."""
-    return Path(os.environ.get("OUTPUT") or checkout() / "output").expanduser().resolve()
+    """$OUTPUT, or output/ in `workplace`; caches and stage results live below it."""
+    return Path(os.environ.get("OUTPUT") or workplace() / "output").expanduser().resolve()
 
 
-def load_plugins() -> None:
-    """Import every trainer and dataset of the checkout, which registers them."""
-    root = str(checkout())
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    for package in ("datasets", "trainers"):
+def load_plugins(*packages: str) -> None:
+    """Import the project's datasets and trainers, which registers them.
+
+    Args:
+        packages: which of "datasets" and "trainers"; both when none is named. Trainers bring PyTorch with them.
+
+    Raises:
+        UserError: another package of that name is imported already.
+    """
+    root = checkout()
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    for package in packages or ("datasets", "trainers"):
+        found = importlib.import_module(package).__file__
+        if found is None or Path(found).resolve().parent != root / package:
+            raise UserError(f"the package {package!r} of {found} was imported before the one of {root}")
         import_modules(package)
 
 

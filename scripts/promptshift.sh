@@ -12,9 +12,5 @@ if [ -z "${PYTHON:-}" ]; then
         exit 2
     fi
 fi
-# Relative folders are the caller's, so they are made absolute before the directory changes.
-case ${DATA:-} in '' | /* | '~'*) ;; *) export DATA="$PWD/$DATA" ;; esac
-case ${OUTPUT:-} in '' | /* | '~'*) ;; *) export OUTPUT="$PWD/$OUTPUT" ;; esac
-case $PYTHON in */*) PYTHON=$(CDPATH='' cd -- "$(dirname -- "$PYTHON")" && pwd)/$(basename -- "$PYTHON") ;; esac
-cd -- "$root"
-exec "$PYTHON" -m promptshift "$@"
+[ -d "$root/promptshift" ] || exec "$PYTHON" -m promptshift "$@" # an installed wheel's scripts/
+exec "$PYTHON" "$root/promptshift" "$@"

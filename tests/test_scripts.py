@@ -1,4 +1,4 @@
-"""The shell scripts: valid in sh and bash, runnable from any directory, arguments passed on unchanged."""
+"""The shell scripts: valid in sh and bash, runnable from any directory; what each asks for is planned for real."""
 
 import os
 import re
@@ -6,41 +6,32 @@ import shlex
 import shutil
 import stat
 import subprocess
-import textwrap
+import sys
 from pathlib import Path
 
 import pytest
 
-from promptshift.cli.run import main
+from promptshift.cli import main
 from promptshift.runs.config import build_cfg
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((CHECKOUT / "scripts").rglob("*.sh"))
-NAMES = [str(path.relative_to(CHECKOUT)) for path in SCRIPTS]
-PROTOCOL_SCRIPTS = [
-    name for name in NAMES if name not in ("scripts/promptshift.sh", "scripts/step.sh", "scripts/test_time.sh")
-]
+NAMES = [str(path.relative_to(CHECKOUT / "scripts")) for path in SCRIPTS]
+VARIABLES = ("DATA", "OUTPUT", "SEEDS", "CFG", "SOURCE", "WEIGHTS", "DRY_RUN", "JOBS", "GPUS")
 
 
 @pytest.fixture
 def call(tmp_path):
-    """Runs a script with a stand-in for Python that prints its folder, variables and arguments."""
+    """call(shell, script, *words, cwd, **environment): a script whose Python prints SEEDS and its words, one a line."""
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
-    python.write_text(
-        textwrap.dedent("""\
-        #!/bin/sh
-        echo "$PWD|${OUTPUT:-}|${SEEDS:-}"
-        echo "$1"; echo "$2 $3"; shift 3
-        for word in "$@"; do echo "$word"; done
-    """)
-    )
+    python.write_text('#!/bin/sh\necho "${SEEDS-}"\nfor word in "$@"; do echo "$word"; done\n')
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
 
     def run(shell, name, *words, cwd=tmp_path, **environment):
-        variables = {key: value for key, value in os.environ.items() if key not in ("DATA", "OUTPUT", "SEEDS", "CFG")}
+        variables = {key: value for key, value in os.environ.items() if key not in VARIABLES}
         return subprocess.run(
-            [shell, str(CHECKOUT / name), *words],
+            [shell, str(CHECKOUT / "scripts" / name), *words],
             cwd=cwd,
             capture_output=True,
             text=True,
@@ -51,6 +42,157 @@ def call(tmp_path):
     return run
 
 
+@pytest.fixture
+def answer(call, monkeypatch, capsys, tmp_path):
+    """answer(script, *words, **environment) -> (status, out, err) of what the script hands to Python, run right here.
+
+    DRY_RUN is 1 and SEEDS is 1, unless the script or the environment says otherwise.
+    """
+
+    def run(name, *words, **environment):
+        environment = {"DRY_RUN": "1", "OUTPUT": "output", "DATA": str(tmp_path), **environment}
+        handed_over = call("sh", name, *words, **{"SEEDS": "1", **environment})
+        assert handed_over.returncode == 0, handed_over.stderr
+        seeds, program, *argv = handed_over.stdout.splitlines()
+        assert program == str(CHECKOUT / "promptshift")
+        for key in VARIABLES:
+            monkeypatch.delenv(key, raising=False)
+        for key, value in {**environment, "SEEDS": seeds}.items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.chdir(tmp_path)
+        status = main(argv)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def plan(answer, tmp_path):
+    """plan(script, *words, **environment) -> the jobs of its dry run, each a dict of flags and keys, "state" too."""
+
+    def planned(*words, **environment):
+        status, out, err = answer(*words, **environment)
+        assert status == 0, err
+        lines = out.splitlines()
+        return [Planned(*pair, tmp_path / "output") for pair in zip(lines[::2], lines[1::2])]
+
+    return planned
+
+
+class Planned:
+    """One job of a dry run: its command line and what stands in it."""
+
+    def __init__(self, state, command, output):
+        assert state.startswith("# ") and command.startswith("python train.py --root ")
+        self.state, self.argv = state.split(": ")[-1], command.split()[2:]
+        self.folder = Path(self["--output-dir"]).relative_to(output)
+        self.config = Path(self["--config-file"]).stem
+
+    def __getitem__(self, word):
+        """What follows a flag or a key; the last one counts."""
+        return self.argv[len(self.argv) - self.argv[::-1].index(word)]
+
+
+SRC, MAPLE = "vit_b16_c2_ep20_batch4_4+4ctx", "vit_b16_c2_ep5_batch4_2ctx"
+TRAINERS = {
+    "cocoop": "CoCoOp",
+    "coop": "CoOp",
+    "dpc": "DPC",
+    "dpl": "DPLCLIP",
+    "dpspg": "DPSPG",
+    "erm": "ERM",
+    "independent-vlp": "IVLP",
+    "ivlp": "IVLP",
+    "kgcoop": "KgCoOp",
+    "language-prompting": "IVLP",
+    "ldpf": "LDPF",
+    "linear_probe": "LinearProbe",
+    "maple": "MaPLe",
+    "promptalign": "PromptAlign",
+    "promptkd": "PromptKD",
+    "promptsrc": "PromptSRC",
+    "promptsync": "PromptSync",
+    "spg": "SPG",
+    "tpt": "TPT",
+    "vp": "VP",
+    "vpt": "VPT",
+    "zsclip": "ZeroshotCLIP",
+}
+# beginning of a script's name: its words, its protocol, the folder of its last job ({t}: trainer, {c}: configuration)
+KINDS = {
+    "main": ("mini", "multi_source", "multi_source/{t}/MiniDG/{c}/"),
+    "single_source": ("mini", "single_source", "single_source/{t}/MiniDG/{c}/"),
+    "cross_dataset": ("mini", "cross_dataset", "cross_dataset/{t}/MiniDG/{c}/"),
+    "base2new_train": ("dtd 1", "base_to_new", "base2new/train_base/dtd/shots_16/{t}/{c}/seed1"),
+    "base2new_test": ("dtd 1", "base_to_new", "base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
+    "xd_train": ("imagenet 1", "xd", "imagenet/{t}/{c}_16shots/seed1"),
+    "xd_test": ("dtd 1", "xd", "evaluation/{t}/{c}_16shots/dtd/seed1"),
+    "few_shot": ("dtd 4", "few_shot", "dtd/{t}/{c}_4shots/seed1"),
+    "palign": ("dtd 1", "xd", "evaluation/{t}/{c}_16shots/dtd/seed1"),
+    "test_tpt": ("A 1", "imagenet_variants", "evaluation/{t}/{c}_16shots/imagenet_a/"),
+    "reproduce_maple.": ("dtd 1 w", "base_to_new", "reproduce/base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
+    "reproduce_base2novel": ("dtd 1 w", "base_to_new", "reproduce/base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
+    "reproduce_maple_xd": ("dtd 1 w", "xd", "reproduce/evaluation/{t}/{c}_16shots/dtd/seed1"),
+    "reproduce_xd": ("dtd 1 w", "xd", "reproduce/evaluation/{t}/{c}_16shots/dtd/seed1"),
+    "reproduce_few_shot": ("dtd 4 w", "few_shot", "reproduce/few_shot/dtd/{t}/{c}_4shots/seed1"),
+}
+# the rest: words, trainers of the jobs, protocol, folder of the last job
+OTHERS = {
+    "promptshift.sh": ("run main CoOp mini", "CoOp", "multi_source", "multi_source/CoOp/MiniDG/mini/"),
+    "protocol.sh": ("multi_source CoOp mini", "CoOp", "multi_source", "multi_source/CoOp/MiniDG/mini/"),
+    "step.sh": ("base2new_train CoOp default dtd 1", "CoOp", "base_to_new", "base2new/train_base/dtd/shots_16/CoOp/"),
+    "test_time.sh": ("TPT default A 1", "TPT", "imagenet_variants", "evaluation/TPT/"),
+    "cocoop/xd_train.sh": ("1", "CoCoOp", "xd", "imagenet/CoCoOp/vit_b16_c4_ep10_batch1_ctxv1_16shots/seed1"),
+    "coop/eval.sh": ("dtd rn50", "CoOp", "xd", "evaluation/CoOp/rn50_16shots/nctx16_cscFalse_ctpend/dtd/seed1"),
+    "promptkd/xd_train.sh": (
+        "caltech101 1",
+        "PromptKD",
+        "few_shot",
+        "caltech101/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx_",
+    ),
+    "zsclip/zeroshot.sh": ("dtd rn50", "ZeroshotCLIP", "zero_shot", "ZeroshotCLIP/rn50/dtd"),
+    "coop/ablation_few_shot.sh": ("mini_b2n", "CoOp LinearProbe ZeroshotCLIP", "few_shot", "mini_b2n/CoOp/"),
+    "dpc/ablation_trade_off.sh": ("mini_b2n", "DPC", "base_to_new", "base2new/test_new/mini_b2n/shots_16/DPC_CoOp/"),
+    "dpspg/ablation_prompt_map.sh": ("mini", "SPG", "multi_source", "multi_source/SPG/MiniDG/mini/"),
+    "dpspg/ablation_stability.sh": (
+        "mini",
+        "DPSPG SPG",
+        "ablation",
+        "ablation/DPSPG/MiniDG/mini/mini/TEST.EVAL_FREQ=1",
+    ),
+    "dpspg/ablation_variability.sh": ("mini --seeds 1 2", "SPG", "multi_source", "multi_source/SPG/MiniDG/mini/"),
+    "ldpf/ablation_granularity.sh": ("mini", "LDPF", "ablation", "ablation/LDPF/MiniDG/mini/mini/TRAINER.LDPF.N_S="),
+    "ldpf/ablation_n_s.sh": ("mini", "LDPF", "ablation", "ablation/LDPF/MiniDG/mini/mini/TRAINER.LDPF.N_S="),
+    "ldpf/ablation_correlation.sh": ("mini", "LDPF", "ablation", "ablation/LDPF/MiniDG/mini/mini/TRAINER.LDPF.ADV"),
+}
+
+
+def expectation(name):
+    """Words for a script, the trainers of its jobs, its protocol, and how the folder of its last job begins."""
+    if name in OTHERS:
+        return OTHERS[name]
+    folder, script = name.split("/")
+    if script.startswith("ablation"):
+        return "mini", TRAINERS[folder], None, ""
+    words, protocol, place = KINDS[max((kind for kind in KINDS if script.startswith(kind)), key=len)]
+    trained = "MaPLe PromptAlign" if script.startswith("palign") else TRAINERS[folder]
+    return words, trained, protocol, place
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_script_plans_what_its_name_says(plan, tmp_path, name):
+    words, trainers, protocol, place = expectation(name)
+    for folder in ("w/seed1", "w/base/seed1", "w/4shot/seed1"):
+        (tmp_path / folder).mkdir(parents=True)
+    jobs = plan(name, *words.split())
+    last = jobs[-1]
+    assert set(trainers.split()) <= {job["--trainer"] for job in jobs} if protocol is None else True
+    assert protocol is None or {job["--trainer"] for job in jobs} == set(trainers.split())
+    assert protocol is None or {job["PROTOCOL"] for job in jobs} == {protocol}
+    assert str(last.folder).startswith(place.format(t=last["--trainer"], c=last.config))
+    assert all(job.state == "not started" for job in jobs) and not (tmp_path / "output").exists()
+
+
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
 def test_scripts_parse_and_stop_at_the_first_error(path, shell):
@@ -58,67 +200,66 @@ def test_scripts_parse_and_stop_at_the_first_error(path, shell):
     assert "set -eu" in path.read_text() and os.access(path, os.X_OK)
 
 
-@pytest.mark.parametrize("name", PROTOCOL_SCRIPTS)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "promptshift.sh"])
 def test_scripts_are_three_working_lines(name):
-    lines = [line for line in (CHECKOUT / name).read_text().splitlines() if line and not line.startswith("#")]
-    assert len(lines) <= 4
+    lines = (CHECKOUT / "scripts" / name).read_text().splitlines()
+    assert len([line for line in lines if line and not line.startswith("#")]) <= 4
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_arguments_and_folders_arrive_unchanged(call, tmp_path, shell):
-    answer = call(shell, "scripts/dpspg/main.sh", "mini", "KEY", "two words", OUTPUT="results")
-    place, *words = answer.stdout.splitlines()
-    assert words == ["-m", "promptshift run", "multi_source", "DPSPG", "mini", "KEY", "two words"]
-    assert place == f"{CHECKOUT}|{tmp_path}/results|"
+def test_a_script_runs_from_any_folder_with_its_arguments_unchanged(tmp_path, shell):
+    """With the real Python, started elsewhere; OUTPUT is the caller's."""
+    environment = {key: value for key, value in os.environ.items() if key not in VARIABLES and key != "PYTHON"}
+    done = subprocess.run(
+        [
+            shell,
+            os.path.relpath(CHECKOUT / "scripts" / "zsclip" / "main.sh", tmp_path),
+            "mini",
+            "MODEL.INIT_WEIGHTS",
+            "a b",
+        ],
+        cwd=tmp_path,
+        env={**environment, "OUTPUT": "results", "DRY_RUN": "1", "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    commands = [shlex.split(line) for line in done.stdout.splitlines()[1::2]]
+    assert len(commands) == 4 and all(words[-2:] != ["a", "b"] and "a b" in words for words in commands)
+    assert all(f"{tmp_path}/results/multi_source/ZeroshotCLIP/" in " ".join(words) for words in commands)
 
 
-def test_a_relative_interpreter_and_an_absolute_output_are_kept(call, tmp_path):
-    answer = call("sh", "scripts/dpspg/main.sh", "mini", PYTHON="bin/python", OUTPUT="/somewhere")
-    assert answer.stdout.startswith(f"{CHECKOUT}|/somewhere|"), answer.stderr
-
-
-def test_each_script_names_its_protocol(call):
-    expected = {
-        "scripts/coop/main.sh": "coop_main mini",
-        "scripts/dpspg/main.sh": "multi_source DPSPG mini",
-        "scripts/zsclip/main.sh": "main ZeroshotCLIP mini",
-        "scripts/cocoop/main.sh": "main CoCoOp mini",
-        "scripts/promptsrc/main.sh": "main PromptSRC mini",
-        "scripts/spg/single_source.sh": "single_source SPG mini",
-        "scripts/dpl/cross_dataset.sh": "cross_dataset DPLCLIP mini",
-    }
-    for name, words in expected.items():
-        assert call("sh", name, "mini").stdout.split()[1:] == ["-m", "promptshift", "run", *words.split()]
-    assert call("sh", "scripts/zsclip/main.sh", "mini").stdout.splitlines()[0].endswith("|1")
-    assert call("sh", "scripts/zsclip/main.sh", "mini", SEEDS="2 3").stdout.splitlines()[0].endswith("|2 3")
+def test_a_relative_interpreter_is_the_caller_s(call):
+    done = call("sh", "dpspg/main.sh", "mini", PYTHON="bin/python")
+    assert done.stdout.splitlines()[1:] == [str(CHECKOUT / "promptshift"), *"run multi_source DPSPG mini".split()]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "source.sh" in name or "cross_dataset" in name])
 def test_the_paper_s_single_seed_settings_take_other_seeds_too(call, name):
-    place, _, _, protocol, trainer, dataset = call("sh", name, "mini").stdout.splitlines()
-    assert place.endswith("|1") and protocol == Path(name).stem and dataset == "mini"
-    assert (CHECKOUT / "configs" / "trainers" / trainer).is_dir()
-    assert call("sh", name, "mini", SEEDS="2 3").stdout.splitlines()[0].endswith("|2 3")
+    assert call("sh", name, "mini").stdout.splitlines()[0] == "1"
+    assert call("sh", name, "mini", SEEDS="2 3").stdout.splitlines()[0] == "2 3"
 
 
-def test_zeroshot_takes_coops_two_arguments(call):
-    words = call("sh", "scripts/zsclip/zeroshot.sh", "pacs", "rn50").stdout.split()[4:]
-    assert words == ["zero_shot", "ZeroshotCLIP", "pacs", "--config", "CoOp/rn50"]
-    answer = call("sh", "scripts/zsclip/zeroshot.sh", "pacs")
-    assert answer.returncode == 2 and answer.stderr.startswith("error: ") and answer.stderr.count("\n") == 1
+def test_methods_without_chance_have_a_seed_of_their_own(call):
+    assert call("sh", "zsclip/main.sh", "mini").stdout.splitlines()[0] == "1"
+    assert call("sh", "tpt/test_tpt.sh", "I").stdout.splitlines()[0] == "0"
+    assert call("sh", "zsclip/main.sh", "mini", SEEDS="2 3").stdout.splitlines()[0] == "2 3"
 
 
 @pytest.mark.parametrize(
     "status, stdout, stderr",
-    [(0, "-m promptshift run multi_source DPSPG mini", ""), (1, "", "error: .*make install, or set PYTHON\n")],
+    [(0, "promptshift run multi_source DPSPG mini", ""), (1, "", "error: .*make install, or set PYTHON\n")],
 )
 def test_an_interpreter_without_torch_is_one_line(call, tmp_path, status, stdout, stderr):
     shutil.copytree(CHECKOUT / "scripts", tmp_path / "fresh" / "scripts")
+    (tmp_path / "fresh" / "promptshift").mkdir()
     python = tmp_path / "bin" / "python"  # with or without torch: what a search for it answers
     python.write_text(f'#!/bin/sh\ncase $1 in -c) exit {status} ;; *) echo "$@" ;; esac\n')
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
     answer = call("sh", str(tmp_path / "fresh" / "scripts" / "dpspg" / "main.sh"), "mini", PYTHON="", PATH=path)
-    assert answer.returncode == (2 if status else 0) and answer.stdout.strip() == stdout
+    assert answer.returncode == (2 if status else 0)
+    assert answer.stdout.strip() == (f"{tmp_path}/fresh/{stdout}" if stdout else "")
     assert re.fullmatch(stderr, answer.stderr)
 
 
@@ -126,113 +267,88 @@ def test_a_failing_run_makes_the_script_fail(call, tmp_path):
     failing = tmp_path / "failing"
     failing.write_text("#!/bin/sh\nexit 1\n")
     failing.chmod(0o755)
-    assert call("sh", "scripts/dpspg/main.sh", "mini", PYTHON=str(failing)).returncode == 1
+    assert call("sh", "dpspg/main.sh", "mini", PYTHON=str(failing)).returncode == 1
 
 
-SRC, SRC_XD = "vit_b16_c2_ep20_batch4_4+4ctx", "vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets"
-STEPS = {
-    "cocoop/base2new_train.sh dtd 1": "base_to_new CoCoOp dtd --seeds 1 --train-only --default-config "
-    "vit_b16_c4_ep10_batch1_ctxv1",
-    "cocoop/xd_train.sh 3": "xd CoCoOp imagenet --seeds 3 --train-only --default-config vit_b16_c4_ep10_batch1_ctxv1",
-    "maple/base2new_test_maple.sh dtd 2 OPTIM.LR 1": "base_to_new MaPLe dtd OPTIM.LR 1 --seeds 2 --default-config "
-    "vit_b16_c2_ep5_batch4_2ctx",
-    "promptsrc/xd_test.sh eurosat 2": f"xd PromptSRC imagenet --targets eurosat --seeds 2 --default-config {SRC_XD}",
-    "promptsrc/few_shot.sh dtd 4": f"few_shot PromptSRC dtd DATASET.NUM_SHOTS 4 --default-config "
-    f"{SRC.replace('ep20', 'ep50')}_few_shot",
-    "promptsrc/reproduce_base2novel_setting.sh dtd 1 /w": f"base_to_new PromptSRC dtd --seeds 1 --weights /w/base "
-    f"--default-config {SRC}",
-    "promptsrc/reproduce_few_shot.sh dtd 4 /w": f"few_shot PromptSRC dtd DATASET.NUM_SHOTS 4 --weights /w/4shot "
-    f"--default-config {SRC.replace('ep20', 'ep50')}_few_shot",
-    "coop/eval.sh dtd rn50": "xd CoOp imagenet --targets dtd --config rn50",
-    "dpc/main.sh dtd": "main DPC dtd TRAINER.DPC.BACKBONE CoOp",
-    "dpc/main.sh dtd MaPLe OPTIM.LR 1": "main DPC dtd TRAINER.DPC.BACKBONE MaPLe OPTIM.LR 1",
-    "promptsync/main.sh mini 1": "main PromptSync mini",
-    "promptsync/main.sh imagenet": "imagenet_variants PromptSync imagenet --default-config dg",
-    "promptalign/main.sh caltech101 OPTIM.LR 1": "xd PromptAlign imagenet OPTIM.LR 1 --targets caltech101",
-    "tpt/test_tpt.sh V": "imagenet_variants TPT imagenet --targets imagenetv2 --default-config default",
-    "tpt/test_tpt_cocoop.sh Flower102": "xd TPT imagenet TRAINER.TPT.PROMPT CoCoOp TRAINER.TPT.START.CONFIG "
-    "vit_b16_c4_ep10_batch1_ctxv1 --targets oxford_flowers",
-    "promptalign/palign_dg.sh imagenet_a 2": "xd PromptAlign imagenet --targets imagenet_a --seeds 2 "
-    "--default-config dg",
-}
+@pytest.mark.parametrize("words", ["dtd --dry-run", "dtd MaPLe --dry-run", "dtd MaPLe OPTIM.LR 0.1 --dry-run"])
+def test_dpc_takes_its_method_wherever_the_flags_stand(plan, words):
+    train, test = plan("dpc/main.sh", *words.split(), DRY_RUN="0")
+    cfg, _ = build_cfg(test.argv)
+    assert cfg.TRAINER.DPC.BACKBONE == ("MaPLe" if "MaPLe" in words else "CoOp")
+    assert "0.1" not in words or cfg.OPTIM.LR == 0.1
 
 
-@pytest.mark.parametrize("line", STEPS)
-def test_upstream_s_arguments_become_a_protocol_s(call, line):
-    name, *words = line.split()
-    answer = call("sh", f"scripts/{name}", *words)
-    assert " ".join(answer.stdout.splitlines()[3:]) == STEPS[line], answer.stderr
+@pytest.mark.parametrize("name, config", [("palign_dg.sh", "dg"), ("palign_finegrain.sh", "default")])
+@pytest.mark.parametrize("weights", ["", "/w"])
+def test_promptalign_takes_released_weights_by_their_folder_s_name(plan, answer, tmp_path, name, config, weights):
+    place = tmp_path / "w" if weights else tmp_path / "weights" / "maple"
+    (place / "ori" / "seed2").mkdir(parents=True)
+    environment = {"WEIGHTS": str(place)} if weights else {}
+    (job,) = plan(f"promptalign/{name}", "dtd", "2", "ori", "OPTIM.LR", "1", "--dry-run", DRY_RUN="", **environment)
+    assert job["--model-dir"] == str(place / "ori" / "seed2") and job.config == config and job["OPTIM.LR"] == "1"
+    trained, tested = plan(f"promptalign/{name}", "dtd", "2", "--dry-run", DRY_RUN="")
+    assert trained["--trainer"] == "MaPLe" and tested["--model-dir"] == trained["--output-dir"]
 
 
-def test_relative_weights_and_another_source_arrive(call, tmp_path):
-    words = call("sh", "scripts/maple/reproduce_maple_xd.sh", "mini2", "1", "w", SOURCE="mini_b2n").stdout.splitlines()
-    assert words[5] == "mini_b2n" and words[words.index("--weights") + 1] == f"{tmp_path}/w"
+def test_relative_weights_and_another_source_arrive(plan, tmp_path):
+    (tmp_path / "w" / "seed1").mkdir(parents=True)
+    (job,) = plan("maple/reproduce_maple_xd.sh", "mini2", "1", "w", SOURCE="mini_b2n")
+    assert job["--model-dir"] == f"{tmp_path}/w/seed1" and job["--dataset-config-file"].endswith("mini2.yaml")
 
 
-def test_promptalign_takes_released_weights_by_their_folder_s_name(call, tmp_path):
-    words = call("sh", "scripts/promptalign/palign_finegrain.sh", "dtd", "2", "ori", "KEY", "1").stdout.splitlines()[3:]
-    assert words == [
-        "xd",
-        "PromptAlign",
-        "imagenet",
-        "KEY",
-        "1",
-        "--targets",
-        "dtd",
-        "--seeds",
-        "2",
-        "--weights",
-        f"{tmp_path}/weights/maple/ori",
-        "--default-config",
-        "default",
-    ]
-    words = call("sh", "scripts/promptalign/palign_dg.sh", "dtd", "2", "ori", WEIGHTS="/w").stdout.splitlines()
-    assert words[words.index("--weights") + 1] == "/w/ori"
+def test_options_behind_upstream_s_words_reach_the_runs(plan):
+    train, test = plan("maple/base2new_test_maple.sh", "dtd", "2", "OPTIM.LR", "1")
+    assert (train["--seed"], train["OPTIM.LR"], train.config) == ("2", "1", MAPLE)
+    (job,) = plan("promptsrc/few_shot.sh", "dtd", "4")
+    assert job["DATASET.NUM_SHOTS"] == "4" and job.config == f"{SRC.replace('ep20', 'ep50')}_few_shot"
 
 
-def test_several_test_sets_run_in_turn_with_one_seed(call):
-    answer = call("sh", "scripts/tpt/test_tpt.sh", "A/K/DTD", "3").stdout
-    assert [line for line in answer.splitlines() if line.startswith(("imagenet_", "dtd"))] == [
-        "imagenet_variants",
-        "imagenet_a",
-        "imagenet_variants",
-        "imagenet_sketch",
-        "dtd",
-    ]
-    assert answer.count("|3\n") == 3
-    assert call("sh", "scripts/tpt/test_tpt.sh", "I").stdout.splitlines()[0].endswith("|0")
+@pytest.mark.parametrize(
+    "words, protocol, targets, config",
+    [
+        ("imagenet", "imagenet_variants", "imagenetv2 imagenet_sketch imagenet_a imagenet_r", "dg"),
+        ("V", "imagenet_variants", "imagenetv2", "dg"),
+        ("Flower102", "xd", "oxford_flowers", "default"),
+        ("caltech101 OPTIM.LR 1", "xd", "caltech101", "default"),
+        ("mini_b2n_sketch", "imagenet_variants", "mini_b2n_sketch", "mini"),
+        ("mini2 2", "multi_source", "mini2", "mini"),
+        ("mini_b2n", "base_to_new", "mini_b2n", "mini"),
+    ],
+)
+def test_what_adapts_at_test_time_has_the_protocol_of_its_dataset(plan, words, protocol, targets, config):
+    jobs = [job for job in plan("promptsync/main.sh", *words.split()) if job["--trainer"] == "PromptSync"]
+    assert {job["PROTOCOL"] for job in jobs} == {protocol} and {job.config for job in jobs} == {config}
+    assert {Path(job["--dataset-config-file"]).stem for job in jobs} == set(targets.split())
+    assert {job["--seed"] for job in jobs} == ({"2"} if words.endswith(" 2") else {"1"})
 
 
-@pytest.fixture
-def plan(call, capsys, monkeypatch, tmp_path):
-    """plan(script, *words) -> [(state, argv)] of the jobs that the script's own words for Python make in a dry run."""
-
-    def planned(name, *words, **environment):
-        answer = call("sh", name, *words, **environment)
-        assert answer.returncode == 0, answer.stderr
-        monkeypatch.chdir(CHECKOUT)
-        for key, value in {"OUTPUT": str(tmp_path), "DATA": str(tmp_path), **environment}.items():
-            monkeypatch.setenv(key, value)
-        asked = answer.stdout.splitlines()[3:]
-        assert main([*asked, "--dry-run"]) == 0, capsys.readouterr().err
-        lines = capsys.readouterr().out.splitlines()
-        return [(state.split(": ")[-1], shlex.split(command)[2:]) for state, command in zip(lines[::2], lines[1::2])]
-
-    return planned
+def test_several_test_sets_run_in_turn_with_one_seed(plan):
+    jobs = plan("tpt/test_tpt.sh", "A/K/DTD", "3")
+    assert [Path(job["--dataset-config-file"]).stem for job in jobs] == ["imagenet_a", "imagenet_sketch", "dtd"]
+    assert {job["--seed"] for job in jobs} == {"3"}
+    jobs = plan("tpt/test_tpt_cocoop.sh", "Flower102")
+    assert jobs[-1]["TRAINER.TPT.PROMPT"] == "CoCoOp" and jobs[0].config == "vit_b16_c4_ep10_batch1_ctxv1"
 
 
-def test_promptkd_trains_on_unlabelled_images_of_another_dataset(plan, tmp_path):
-    ((state, argv),) = plan("scripts/promptkd/xd_train.sh", "caltech101", "2", "OPTIM.LR", "0.1")
-    cfg, args = build_cfg(argv)
-    assert state == "not started" and not args.eval_only
+def test_coop_s_own_words_run_its_few_shot_protocol(plan):
+    (job,) = plan("coop/main.sh", "dtd", "rn50_ep50", "end", "16", "1", "False", SEEDS="2")
+    assert str(job.folder) == "dtd/CoOp/rn50_ep50_1shots/nctx16_cscFalse_ctpend/seed2"
+    assert all(job["PROTOCOL"] == "base_to_new" for job in plan("coop/main.sh", "dtd", "ViT-B/16", "OPTIM.LR", "1"))
+
+
+def test_promptkd_trains_on_unlabelled_images_of_another_dataset(plan):
+    (job,) = plan("promptkd/xd_train.sh", "caltech101", "2", "OPTIM.LR", "0.1")
+    cfg, args = build_cfg(job.argv)
+    assert not args.eval_only
     assert (cfg.TRAINER.PROMPTKD.MODAL, cfg.DATASET.NUM_SHOTS, cfg.SEED, cfg.OPTIM.LR) == ("cross", 0, 2, 0.1)
+    assert cfg.TRAINER.PROMPTKD.PROMPT_DEPTH_VISION == 3
     folder = "caltech101/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets_0shots/seed2"  # as upstream's
-    assert cfg.OUTPUT_DIR == str(tmp_path / folder) and cfg.TRAINER.PROMPTKD.PROMPT_DEPTH_VISION == 3
+    assert str(job.folder) == folder
 
 
-def test_testing_on_the_source_itself_waits_for_its_training(plan, tmp_path):
-    train, test = plan("scripts/coop/eval.sh", "mini_b2n", "mini", SOURCE="mini_b2n", SEEDS="1")
-    (trained, _), (tested, args) = build_cfg(train[1]), build_cfg(test[1])
+def test_testing_on_the_source_itself_waits_for_its_training(plan):
+    train, test = plan("coop/eval.sh", "mini_b2n", "mini", SOURCE="mini_b2n")
+    (trained, _), (tested, args) = build_cfg(train.argv), build_cfg(test.argv)
     assert args.eval_only and args.model_dir == trained.OUTPUT_DIR and trained.DATASET.NAME == tested.DATASET.NAME
     assert tested.OUTPUT_DIR.endswith("evaluation/CoOp/mini_16shots/nctx16_cscFalse_ctpend/mini_b2n/seed1")
 
@@ -245,16 +361,28 @@ def test_testing_on_the_source_itself_waits_for_its_training(plan, tmp_path):
         ("promptsrc/few_shot.sh dtd", "DATASET SHOTS"),
         ("maple/reproduce_maple.sh dtd 1", "DATASET SEED WEIGHTSPATH"),
         ("dpc/main.sh", "DATASET"),
+        ("zsclip/zeroshot.sh pacs", "DATASET CFG"),
+        ("cocoop/xd_train.sh", "takes SEED"),
+        ("coop/eval.sh dtd", "DATASET CFG"),
+        ("coop/main.sh dtd rn50 end 16 1", "DATASET CFG CTP NCTX SHOTS CSC"),
+        ("coop/main.sh dtd rn50 centre 16 1 False", "CTP front, middle or end"),
+        ("step.sh base_to_newer CoOp default dtd 1", "base2new_train"),
     ],
 )
-def test_missing_arguments_are_one_line(call, line, named):
-    name, *words = line.split()
-    answer = call("sh", f"scripts/{name}", *words)
-    assert answer.returncode == 2 and named in answer.stderr and answer.stderr.count("\n") == 1
+def test_missing_arguments_are_one_line(answer, line, named):
+    status, out, err = answer(*line.split())
+    assert (status, out) == (2, "") and named in err and err.startswith("error: ") and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if '/step.sh"' in (CHECKOUT / name).read_text()])
+def test_a_step_without_its_words_is_one_line(call):
+    done = call("sh", "step.sh", "xd_train")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if re.search(r"/(step|test_time)\.sh", (CHECKOUT / "scripts" / name).read_text())]
+)
 def test_the_configuration_that_a_script_names_is_shipped(call, name):
     words = call("sh", name, "dtd", "1", "w").stdout.splitlines()
-    trainer, config = words[4], words[words.index("--default-config") + 1]
+    trainer, config = words[words.index("--as") + 2], words[words.index("--default-config") + 1]
     assert (CHECKOUT / "configs" / "trainers" / trainer / f"{config}.yaml").is_file()

@@ -1,5 +1,7 @@
 """Datasets, samplers, transforms and the manager that joins them."""
 
-from .data_manager import DataManager, DatasetWrapper, build_data_loader
+from ..utils.on_demand import on_demand
+
+__getattr__ = on_demand(__name__, {"data_manager": ("DataManager", "DatasetWrapper", "build_data_loader")})
 
 __all__ = ["DataManager", "DatasetWrapper", "build_data_loader"]

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision.transforms as T
 from PIL import Image
 from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
@@ -178,6 +177,8 @@ class DatasetWrapper(Dataset):
     def __init__(
         self, cfg: CfgNode, data_source: Sequence[Datum], transform: Transform = None, is_train: bool = False
     ) -> None:
+        from torchvision import transforms as T  # takes a second to import: only where images are read
+
         self.cfg = cfg
         self.data_source = data_source
         self.transform = transform

@@ -1,7 +1,9 @@
 """Trainers."""
 
+from ..utils.on_demand import on_demand
 from .build import TRAINER_REGISTRY, build_trainer
-from .trainer import SimpleNet, SimpleTrainer, TrainerBase, TrainerX, TrainerXU
+
+__getattr__ = on_demand(__name__, {"trainer": ("SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU")})
 
 __all__ = [
     "TRAINER_REGISTRY",

@@ -1,9 +1,8 @@
 """Helpers of all kinds, as upstream exports them."""
 
 from .errors import NonFiniteLossError, UserError, get_most_similar_str_to_a_from_b, suggest
-from .legacy import load_pickle
 from .logger import Logger, setup_logger
-from .meters import AverageMeter, MetricMeter
+from .on_demand import on_demand
 from .registry import Registry
 from .tools import (
     atomic_path,
@@ -19,15 +18,23 @@ from .tools import (
     tolist_if_not,
     write_json,
 )
-from .torchtools import (
-    count_num_param,
-    init_network_weights,
-    load_checkpoint,
-    load_pretrained_weights,
-    open_all_layers,
-    open_specified_layers,
-    resume_from_checkpoint,
-    save_checkpoint,
+
+__getattr__ = on_demand(
+    __name__,
+    {
+        "legacy": ("load_pickle",),
+        "meters": ("AverageMeter", "MetricMeter"),
+        "torchtools": (
+            "count_num_param",
+            "init_network_weights",
+            "load_checkpoint",
+            "load_pretrained_weights",
+            "open_all_layers",
+            "open_specified_layers",
+            "resume_from_checkpoint",
+            "save_checkpoint",
+        ),
+    },
 )
 
 __all__ = [

@@ -1,4 +1,6 @@
-"""Small helpers: files, JSON, images, seeds, environment."""
+"""Small helpers: files, JSON, images, seeds, environment. Slow imports stand in the functions that use them."""
+
+from __future__ import annotations
 
 import json
 import math
@@ -9,16 +11,13 @@ import stat
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import Any
-
-import numpy as np
-import PIL
-import torch
-import torchvision
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, shorten, suggest
 from .writing import atomic_path
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
     "atomic_path",
@@ -118,6 +117,8 @@ def read_image(path: str | os.PathLike) -> Image.Image:
     Raises:
         UserError: the file is missing, no regular file, empty, cut off, too large or no image of `IMAGE_FORMATS`.
     """
+    from PIL import Image
+
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # opening a pipe waits for its writer, a device may never end
@@ -147,6 +148,9 @@ def _shown(path: str | os.PathLike) -> str:
 
 def set_random_seed(seed: int) -> None:
     """Seed ``random``, numpy and torch (every device). 0 is a seed like any other."""
+    import numpy as np
+    import torch
+
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -155,6 +159,8 @@ def set_random_seed(seed: int) -> None:
 
 def set_deterministic(deterministic: bool) -> None:
     """Choose between reproducible kernels and cuDNN's search for the fastest ones."""
+    import torch
+
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
@@ -162,6 +168,11 @@ def set_deterministic(deterministic: bool) -> None:
 
 def collect_env_info() -> str:
     """Versions and devices, one per line."""
+    import numpy as np
+    import PIL
+    import torch
+    import torchvision
+
     lines = [
         f"Python: {sys.version.split()[0]} ({platform.platform()})",
         f"PyTorch: {torch.__version__} (CUDA {torch.version.cuda}, {torch.get_num_threads()} CPU threads)",

@@ -2,6 +2,7 @@
 
     run         a protocol for a trainer on a dataset, ending in its table
     train       one run, with the flags of CoOp's train.py
+    status      which runs are done, running, failed or not finished
     predict     class probabilities of images from a finished run
     data        which datasets there are, whether one is complete, and getting one
     prototypes  what PromptAlign and PromptSync compare test images with
@@ -22,7 +23,8 @@ from promptshift.cli.command import answer
 from promptshift.discovery import look_up
 
 COMMANDS = {
-    name: f"{__name__}.{name}" for name in ("run", "train", "predict", "data", "prototypes", "study", "report", "list")
+    name: f"{__name__}.{name}"
+    for name in ("run", "train", "status", "predict", "data", "prototypes", "study", "report", "list")
 }
 
 

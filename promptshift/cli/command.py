@@ -22,6 +22,11 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"command line: {message}; --help shows the usage")
 
 
+def is_dry_run(options: argparse.Namespace) -> bool:
+    """Whether a command is to plan and to run nothing: --dry-run, or DRY_RUN in the environment unless it is 0."""
+    return options.dry_run or os.environ.get("DRY_RUN", "0") not in ("", "0")
+
+
 def answer(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
     """The exit status of a command; bad input is one `error: ...` line on stderr and status 2.
 

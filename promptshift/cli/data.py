@@ -37,7 +37,7 @@ def _main(argv: Sequence[str] | None) -> int:
     parser.add_argument("--root", default="", help="the data folder (default: $DATA)")
     options = parser.parse_args(argv)
     root = options.root or str(data_root())
-    load_plugins()
+    load_plugins("datasets")
     if options.command == "list":
         print(_list(root))
         return 0

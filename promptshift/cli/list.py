@@ -15,6 +15,7 @@ from tabulate import tabulate
 from dassl.utils.errors import UserError, suggest
 from dassl.utils.registry import Registry
 from promptshift.cli.command import Parser, answer
+from promptshift.discovery import declared
 from promptshift.paths import checkout, load_plugins
 
 Row = tuple[str, str, str]  # kind, name, what it is
@@ -45,19 +46,31 @@ def _matches(pattern: str, row: Row) -> bool:
 
 
 def everything() -> list[Row]:
-    """Every trainer, data set, configuration, protocol and paper of the checkout."""
+    """Every trainer, data set, configuration, protocol and paper of the project."""
     from dassl.data.datasets import DATASET_REGISTRY
-    from dassl.engine import TRAINER_REGISTRY
     from promptshift.protocols.registry import protocols
     from promptshift.results.papers import load_papers
 
-    load_plugins()
+    load_plugins("datasets")
     configs = checkout() / "configs"
-    rows = [*_registered("trainer", TRAINER_REGISTRY), *_registered("dataset", DATASET_REGISTRY)]
+    rows = [*_trainers(), *_registered("dataset", DATASET_REGISTRY)]
     rows += [("config", str(path.relative_to(configs).with_suffix("")), "") for path in sorted(configs.rglob("*.yaml"))]
     rows += [("protocol", name, _first_line(sys.modules[made.__module__])) for name, made in protocols().items()]
     rows += [("paper", paper.name, f"arXiv {paper.arxiv}: {paper.title}") for paper in load_papers()]
     return rows
+
+
+def _trainers() -> list[Row]:
+    """The trainers as their files declare them: importing them would take as long as PyTorch does."""
+    found = declared(checkout() / "trainers", "TRAINER_REGISTRY")
+    if found is None:
+        from dassl.engine import TRAINER_REGISTRY
+
+        load_plugins("trainers")
+        return list(_registered("trainer", TRAINER_REGISTRY))
+    rows = [("trainer", one.name, one.about) for one in found]
+    rows += [("trainer", alias, f"= {one.name}") for one in found for alias in one.aliases]
+    return sorted(rows, key=lambda row: row[1].lower())
 
 
 def _registered(kind: str, registry: Registry) -> Iterator[Row]:

@@ -5,35 +5,37 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
 
 from dassl.utils.errors import UserError
-from promptshift.cli.command import Parser, answer
+from promptshift.cli import upstream
+from promptshift.cli.command import Parser, answer, is_dry_run
 from promptshift.launch.jobs import Job
 from promptshift.launch.local import Runner
-from promptshift.protocols.few_shot import from_coop_call, is_coop_call
+from promptshift.paths import is_installed
 from promptshift.protocols.registry import Plan, get_protocol, main_protocol, protocols
 from promptshift.protocols.request import Request, resolve
 
-_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Za-z0-9_]+)*")  # of the configuration
-_EPILOG = """\
+_EPILOG = f"""\
 words after the protocol:
   TRAINER DATASET [BACKBONE] [KEY VALUE ...]   an odd number of words after DATASET begins with BACKBONE
   DATASET may be several names with commas between them, or "all" (CoOp's eleven), where the protocol is base_to_new
   main: multi_source for a dataset with several domains, base_to_new for others
-  coop_main: the arguments of CoOp's main.sh (DATASET CFG CTP NCTX SHOTS CSC) run few_shot with CoOp;
-  any other words run main with CoOp (DATASET [BACKBONE] [KEY VALUE ...])
+  coop_main: CoOp's main.sh, the same as --as coop_main CoOp
+
+with --as FORM the words are TRAINER and those of a public script:
+{upstream.help_text()}
 
 environment:
-  DATA    folder with the datasets (default: data/ of the checkout)
-  OUTPUT  folder to write to (default: output/ of the checkout)
+  DATA    folder with the datasets (default: data/ of the checkout; of the current folder where there is none)
+  OUTPUT  folder to write to (default: output/ of the same)
   SEEDS   seeds, e.g. "1 2 3" (the default)
   GPUS    devices to use in turn, e.g. "0 1"
   JOBS    how many jobs run at the same time (default: one per device in GPUS, otherwise 1)
   CFG     name of the trainer's configuration file
+  DRY_RUN 1 for --dry-run
 
 Finished jobs are skipped and unfinished ones resumed: run the same command again to go on.
 """
@@ -53,8 +55,11 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] | None = None
 
     def run(words: Sequence[str]) -> int:
         options = _parse(list(words))
-        plan = _plan(options)
-        return _show(plan) if options.dry_run else _run(plan, options, command)
+        plans = [(_plan(call), call) for call in _calls(options)]
+        if options.dry_run:
+            show_jobs([job for plan, _ in plans for job in plan.jobs])
+            return 0
+        return next((status for plan, call in plans if (status := _run(plan, call, command))), 0)
 
     try:
         return answer(run, sys.argv[1:] if argv is None else argv)
@@ -68,6 +73,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser("promptshift run", description=__doc__, epilog=_EPILOG)
     parser.add_argument("protocol", help=", ".join([*protocols(), "main", "coop_main"]))
     parser.add_argument("words", nargs="*", help="see below")
+    parser.add_argument("--as", dest="form", default="", metavar="FORM", help="take the words of a public script")
     parser.add_argument("--seeds", nargs="+", metavar="SEED", default=os.environ.get("SEEDS", "1 2 3").split())
     parser.add_argument("--jobs", default=os.environ.get("JOBS", ""), help="how many run at the same time")
     parser.add_argument("--config", default=os.environ.get("CFG", ""), help="configuration file's name")
@@ -83,17 +89,36 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="show commands and states, run nothing")
     options = parser.parse_intermixed_args(argv)
     _give_back_words(options)
+    options.dry_run = is_dry_run(options)
     options.gpus = os.environ.get("GPUS", "").split()
-    options.seeds = list(dict.fromkeys(_integer("--seeds (or SEEDS)", seed, least=0) for seed in options.seeds))
-    if not options.seeds:
-        raise UserError("SEEDS is empty, allowed: one or more whole numbers, e.g. SEEDS='1 2 3'")
     options.jobs = _integer("--jobs (or JOBS)", options.jobs or str(len(options.gpus) or 1), least=1)
     return options
 
 
+def _calls(options: argparse.Namespace) -> list[argparse.Namespace]:
+    """Returns what is asked for, one protocol each: several where the words of a form stand for several."""
+    calls = [options]
+    if options.protocol == "coop_main":
+        options.form, options.protocol = "coop_main", "CoOp"
+    if options.form:
+        asked = upstream.calls(options.form, options.words)
+        calls = [
+            argparse.Namespace(
+                **vars(options) | call.flags | {"protocol": call.protocol, "words": [options.protocol, *call.words]}
+            )
+            for call in asked
+        ]
+    for call in calls:
+        call.seeds = list(dict.fromkeys(_integer("--seeds (or SEEDS)", seed, least=0) for seed in call.seeds))
+        if not call.seeds:
+            raise UserError("SEEDS is empty, allowed: one or more whole numbers, e.g. SEEDS='1 2 3'")
+        call.weights = call.weights and os.path.abspath(os.path.expanduser(call.weights))
+    return calls
+
+
 def _give_back_words(options: argparse.Namespace) -> None:
     """KEY VALUE words right behind the seeds belong to the words, not to --seeds, which takes all that follow it."""
-    start = next((i for i, word in enumerate(options.seeds) if _KEY.fullmatch(word)), len(options.seeds))
+    start = next((i for i, word in enumerate(options.seeds) if upstream.KEY.fullmatch(word)), len(options.seeds))
     options.words, options.seeds = [*options.words, *options.seeds[start:]], options.seeds[:start]
 
 
@@ -110,16 +135,10 @@ def _integer(name: str, word: str, least: int) -> int:
 
 def _plan(options: argparse.Namespace) -> Plan:
     """Turns the words of the command line into a plan."""
-    protocol, words, config = options.protocol, options.words, options.config
-    if protocol == "coop_main":
-        protocol, trainer = "main", "CoOp"
-        if is_coop_call(words):
-            protocol = "few_shot"
-            config, words = from_coop_call(words)
-    elif words:
-        trainer, *words = words
-    else:
+    protocol = options.protocol
+    if not options.words:
         raise UserError("command line: TRAINER and DATASET are missing; --help shows the usage")
+    trainer, *words = options.words
 
     def requested(name: str) -> Request:
         return resolve(
@@ -127,7 +146,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             trainer,
             words,
             options.seeds,
-            config,
+            options.config,
             options.default_config,
             tuple(filter(None, options.targets.split(","))),
             options.weights,
@@ -139,12 +158,12 @@ def _plan(options: argparse.Namespace) -> Plan:
     return dataclasses.replace(plan, jobs=tuple(job for job in plan.jobs if job.trains)) if options.train_only else plan
 
 
-def _show(plan: Plan) -> int:
+def show_jobs(jobs: Sequence[Job]) -> None:
     """Prints every job's state and command."""
-    for job in plan.jobs:
+    program = "promptshift train" if is_installed() else "python train.py"
+    for job in jobs:
         print(f"# {job.name}: {job.state().value}")
-        print(f"python train.py {shlex.join(job.argv)}")
-    return 0
+        print(f"{program} {shlex.join(job.argv)}")
 
 
 def _run(plan: Plan, options: argparse.Namespace, command: Sequence[str] | None) -> int:

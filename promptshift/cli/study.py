@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from dassl.utils.errors import UserError
-from promptshift.cli.command import Parser, answer
+from promptshift.cli.command import Parser, answer, is_dry_run
+from promptshift.cli.run import show_jobs
+from promptshift.launch.jobs import Job
 from promptshift.paths import output_root
-from promptshift.studies.bench import Bench
+from promptshift.studies.bench import Bench, Runs
 from promptshift.studies.registry import get_study, studies
 
 _EPILOG = """\
@@ -18,8 +22,31 @@ What it needs is run first, as the protocols run it; what has been run is used a
 and the environment variables DATA, OUTPUT, SEEDS, GPUS, JOBS and CFG mean what they mean for
 `promptshift run`; BACKBONE may be any open_clip `model:pretrained` pair, such as
 ViT-B-32:laion2b_s34b_b79k. The numbers, the picture and the verdict go to $OUTPUT/figures/, from where
-`promptshift report` takes them.
+`promptshift report` takes them. --dry-run (or DRY_RUN=1) shows the runs up to the first that the choice of further
+ones depends on, and runs nothing.
 """
+
+
+class _NeedsResults(Exception):
+    """A dry run has come to where a study looks at its runs."""
+
+
+class _NotRun:
+    """Stands for a run in a dry run: whatever is asked of it ends the plan."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise _NeedsResults
+
+
+class _DryBench(Bench):
+    """Shows the jobs that a study asks for instead of running them."""
+
+    def run(self, jobs: Sequence[Job]) -> Runs:
+        show_jobs(jobs)
+        return {(job.cell[1], job.seed): _NotRun() for job in jobs}
+
+    def leave_plan(self) -> NoReturn:
+        raise _NeedsResults
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,8 +66,14 @@ def _main(argv: Sequence[str] | None) -> int:
     parser.add_argument("--seeds", nargs="+", default=os.environ.get("SEEDS", "1 2 3").split(), metavar="SEED")
     parser.add_argument("--jobs", default=os.environ.get("JOBS", ""), help="how many run at the same time")
     parser.add_argument("--config", default=os.environ.get("CFG", ""), help="name of the trainers' configuration file")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be run, run nothing")
     options = parser.parse_intermixed_args(sys.argv[1:] if argv is None else list(argv))
+    options.dry_run = is_dry_run(options)
     chosen, bench = get_study(options.name), _bench(options)
+    if options.dry_run:
+        with contextlib.suppress(_NeedsResults):
+            chosen.answer(bench)
+        return 0
     for outcome in chosen.answer(bench):
         paths = outcome.write(output_root())
         print(
@@ -72,4 +105,5 @@ def _bench(options: argparse.Namespace) -> Bench:
     if not options.seeds:
         raise UserError("SEEDS is empty, allowed: one or more whole numbers, e.g. SEEDS='1 2 3'")
     seeds = list(dict.fromkeys(map(int, options.seeds)))
-    return Bench(options.words, seeds, int(jobs), gpus, options.config)
+    kind = _DryBench if options.dry_run else Bench
+    return kind(options.words, seeds, int(jobs), gpus, options.config)

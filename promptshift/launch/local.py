@@ -18,7 +18,7 @@ from tqdm import tqdm
 from dassl.utils.errors import shorten
 from dassl.utils.writing import remove_stale_temporaries, writing
 from promptshift.launch.jobs import Job, Locked, lock
-from promptshift.paths import checkout
+from promptshift.paths import checkout, is_installed, workplace
 from promptshift.results.collect import inspect
 
 _POLL_SECONDS = 0.05
@@ -53,7 +53,7 @@ class Runner:
         jobs: what to run, in this order.
         slots: how many run at the same time, at least 1.
         gpus: devices to hand out in turn through CUDA_VISIBLE_DEVICES; empty leaves that variable alone.
-        command: program that takes a job's arguments; `train.py` of the checkout when None.
+        command: program that takes a job's arguments; `train.py` of the checkout, or `promptshift train`, when None.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Runner:
         self.jobs = jobs
         self.slots = slots
         self.gpus = gpus
-        self.command = list(command or (sys.executable, str(checkout() / "train.py")))
+        self.command = [*(command or (sys.executable, *train_program()))]
         self.failed: list[Job] = []
         self._open = {job.name for job in jobs}  # not settled yet: neither done nor failed nor left alone
         self._running: dict[int, _Child] = {}
@@ -124,7 +124,7 @@ class Runner:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    cwd=checkout(),
+                    cwd=workplace(),
                     env=self._environment(slot),
                     pass_fds=(descriptor,),
                     start_new_session=True,
@@ -163,6 +163,11 @@ class Runner:
         self._open.remove(job.name)
         _say(bar, line)
         bar.update()
+
+
+def train_program() -> tuple[str, ...]:
+    """What Python is given to run one job: the checkout's train.py, or the command of an installed package."""
+    return ("-m", "promptshift", "train") if is_installed() else (str(checkout() / "train.py"),)
 
 
 def available_cores() -> int:

@@ -3,8 +3,11 @@
 This room knows nothing of trainers, datasets or configuration objects: everything is handed in as plain values.
 """
 
-from promptshift.modeling.clip import FrozenCLIP, load_clip
-from promptshift.modeling.prompts import PromptLearner
-from promptshift.modeling.text_tower import TextTower
+from dassl.utils.on_demand import on_demand
+
+__getattr__ = on_demand(
+    __name__,
+    {"clip": ("FrozenCLIP", "load_clip"), "prompts": ("PromptLearner",), "text_tower": ("TextTower",)},
+)
 
 __all__ = ["FrozenCLIP", "PromptLearner", "TextTower", "load_clip"]

@@ -13,7 +13,6 @@ import functools
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 KeysValues = tuple[Tensor, Tensor]  # (N, H, L, D/H) each
@@ -21,6 +20,8 @@ KeysValues = tuple[Tensor, Tensor]  # (N, H, L, D/H) each
 
 def is_plain(block: nn.Module) -> bool:
     """Whether a block is open_clip's own residual block with torch's attention, which `run_block` replaces."""
+    from open_clip.transformer import ResidualAttentionBlock  # takes a second to import; here the CLIP has loaded it
+
     return (
         isinstance(block, ResidualAttentionBlock)
         and isinstance(block.attn, nn.MultiheadAttention)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import open_clip
 import torch
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, convert_weights_to_lp
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError, shorten, suggest
@@ -17,6 +15,10 @@ from promptshift.modeling import allowed
 from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.weights import architecture, is_finite, read_state_dict, read_tensors
 
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
+
+# open_clip takes a second to import, with torchvision: only the functions that use it do.
 # OpenAI's name -> open_clip's
 OPENAI_NAMES = {
     "RN50": "RN50",
@@ -175,6 +177,8 @@ def _refuse_misfit(state: dict[str, Tensor], sizes: dict) -> None:
 
 def empty_clip(sizes: dict, quick_gelu: bool = True, dtype=torch.float32) -> CLIP:
     """An open_clip CLIP of the given sizes (keys as `weights.architecture` returns them), randomly initialised."""
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
     vision = CLIPVisionCfg(
         layers=sizes["vision_layers"],
         width=sizes["vision_width"],
@@ -203,6 +207,9 @@ def build_clip(state: dict[str, Tensor], sizes: dict, quick_gelu: bool = True, d
 
 
 def _build(state, sizes, name, precision, device, mean=MEAN, std=STD) -> FrozenCLIP:
+    from open_clip import get_tokenizer
+    from open_clip.model import convert_weights_to_lp
+
     dtype = PRECISIONS[precision]
     try:
         model = build_clip(state, sizes, dtype=dtype)
@@ -211,7 +218,7 @@ def _build(state, sizes, name, precision, device, mean=MEAN, std=STD) -> FrozenC
     if dtype != torch.float32:
         convert_weights_to_lp(model, dtype)
         _refuse_non_finite(model, name, precision)
-    return FrozenCLIP(model.to(device), open_clip.get_tokenizer("ViT-B-32"), name, precision, mean, std)
+    return FrozenCLIP(model.to(device), get_tokenizer("ViT-B-32"), name, precision, mean, std)
 
 
 def _refuse_non_finite(model: nn.Module, name: str, precision: str) -> None:
@@ -223,6 +230,8 @@ def _refuse_non_finite(model: nn.Module, name: str, precision: str) -> None:
 
 def _openai_file(name: str, cache_dir: str | None) -> Path:
     """OpenAI's weights: the file their own package would have cached, else open_clip's download."""
+    from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+
     cached = Path("~/.cache/clip").expanduser() / f"{name.replace('/', '-')}.pt"
     if cached.is_file():
         return cached
@@ -237,6 +246,9 @@ def _openai_file(name: str, cache_dir: str | None) -> Path:
 
 
 def _load_open_clip(name: str, path: str, precision: str, device, cache_dir: str | None) -> FrozenCLIP:
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
     architecture_name, tag = name.split(":", 1)
     model_config = open_clip.get_model_config(architecture_name)
     if model_config is None:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision import transforms as T
 
 
 class ViewTransform:
@@ -35,6 +34,8 @@ class ViewTransform:
         scale: Sequence[float] = (0.08, 1.0),
         augmix: bool = False,
     ):
+        from torchvision import transforms as T  # takes a second to import: only where it is used
+
         self.clean, self.views = clean, views
         self.crop = T.Compose([T.RandomResizedCrop(list(size), scale=tuple(scale)), T.RandomHorizontalFlip()])
         self.finish = AugMix(clean) if augmix else clean

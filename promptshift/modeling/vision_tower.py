@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError
@@ -36,6 +35,8 @@ class VisionTower:
     """
 
     def __init__(self, clip: FrozenCLIP, method: str):
+        from open_clip.transformer import VisionTransformer  # takes a second to import; here the CLIP has loaded it
+
         visual = clip.model.visual
         if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.pool_type != "tok":
             raise UserError(

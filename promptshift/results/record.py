@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from dassl.utils import read_json, write_json
 from dassl.utils.errors import UserError, shorten, suggest
-from promptshift.paths import checkout
+from promptshift.paths import checkout, is_installed
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
@@ -197,6 +197,8 @@ def environment_versions() -> dict[str, str | None]:
 
 def git_hash() -> str | None:
     """Return the commit of the checkout ("-dirty" appended when tracked files differ), None outside git."""
+    if is_installed():  # a repository around the installation says nothing of it
+        return None
     command = ["git", "-C", str(checkout()), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -95,6 +95,9 @@ class Bench:
         """Return the runs of a protocol by (column of its table, seed), run where missing."""
         return self.run(get_protocol(protocol)(self.request(trainer, protocol=protocol)).jobs)
 
+    def leave_plan(self) -> None:
+        """Marks where a study does more than ask for runs; a dry run ends here."""
+
     def run(self, jobs: Sequence[Job]) -> Runs:
         """Run what is not finished; return every job by (column, seed).
 

@@ -3,4 +3,4 @@
 #     xd_train.sh SEED [KEY VALUE ...]
 # From the environment: DATA, OUTPUT, GPUS, JOBS, CFG. SOURCE (imagenet): trained on.
 set -eu
-exec sh "$(dirname -- "$0")/../step.sh" xd_train CoCoOp vit_b16_c4_ep10_batch1_ctxv1 "${SOURCE:-imagenet}" "$@"
+exec sh "$(dirname -- "$0")/../step.sh" source_train CoCoOp vit_b16_c4_ep10_batch1_ctxv1 "$@"

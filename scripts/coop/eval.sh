@@ -3,5 +3,4 @@
 #     eval.sh DATASET CFG [KEY VALUE ...]
 # From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS. SOURCE (imagenet): trained on.
 set -eu
-dataset=${1:?DATASET and CFG} config=${2:?CFG}; shift 2
-exec sh "$(dirname -- "$0")/../promptshift.sh" run xd CoOp "${SOURCE:-imagenet}" "$@" --targets "$dataset" --config "$config"
+exec sh "$(dirname -- "$0")/../promptshift.sh" run --as xd_eval CoOp "$@"

@@ -2,18 +2,24 @@
 
 The learned and random augmentation policies are torchvision's. ``randaugment_fixmatch`` and ``randaugment2`` draw a
 random magnitude per operation from torchvision's TrivialAugment list; their list of operations differs slightly from
-upstream's.
+upstream's. torchvision takes a second to import, so only the functions that use it do.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torchvision import transforms as T
-from torchvision.transforms import functional as F
 from yacs.config import CfgNode
 
 from ...utils.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from torchvision.transforms import InterpolationMode
+
+    INTERPOLATION_MODES: dict[str, InterpolationMode]
 
 __all__ = [
     "AVAI_CHOICES",
@@ -46,26 +52,39 @@ AVAI_CHOICES = [
     "gaussian_blur",
 ]
 
-INTERPOLATION_MODES = {
-    "bilinear": T.InterpolationMode.BILINEAR,
-    "bicubic": T.InterpolationMode.BICUBIC,
-    "nearest": T.InterpolationMode.NEAREST,
-}
+_MODES = ("bilinear", "bicubic", "nearest")
+
+
+def __getattr__(name: str) -> object:
+    """Make ``INTERPOLATION_MODES``, name -> torchvision's mode, when it is asked for."""
+    if name != "INTERPOLATION_MODES":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from torchvision.transforms import InterpolationMode
+
+    return {mode: InterpolationMode(mode) for mode in _MODES}
 
 
 class Random2DTranslation(nn.Module):
-    """With probability ``p``, enlarge by an eighth and cut out a random ``height x width`` window; else resize."""
+    """With probability ``p``, enlarge by an eighth and cut out a random ``height x width`` window; else resize.
 
-    def __init__(
-        self, height: int, width: int, p: float = 0.5, interpolation: T.InterpolationMode = T.InterpolationMode.BILINEAR
-    ) -> None:
+    Args:
+        height, width: of the result.
+        p: as above.
+        interpolation: of resizing, bilinear when None.
+    """
+
+    def __init__(self, height: int, width: int, p: float = 0.5, interpolation: InterpolationMode | None = None) -> None:
+        from torchvision.transforms import InterpolationMode
+
         super().__init__()
         self.size = [height, width]
         self.p = p
-        self.interpolation = interpolation
+        self.interpolation = interpolation or InterpolationMode.BILINEAR
 
     def forward(self, img):  # noqa: ANN001, ANN201 - PIL image or tensor in, the same out
         """Return the moved (or merely resized) image."""
+        from torchvision.transforms import functional as F
+
         if torch.rand(()).item() > self.p:
             return F.resize(img, self.size, self.interpolation)
         larger = [round(side * 1.125) for side in self.size]
@@ -136,6 +155,8 @@ def build_transform(cfg: CfgNode, is_train: bool = True, choices: Sequence[str] 
     Raises:
         UserError: an unknown transform or interpolation.
     """
+    from torchvision import transforms as T
+
     if cfg.INPUT.NO_TRANSFORM:
         print("Note: no transform is applied!")
         return None
@@ -152,26 +173,29 @@ def build_transform(cfg: CfgNode, is_train: bool = True, choices: Sequence[str] 
     return T.Compose(chosen)
 
 
-def interpolation_mode(cfg: CfgNode) -> T.InterpolationMode:
+def interpolation_mode(cfg: CfgNode) -> InterpolationMode:
     """Read ``INPUT.INTERPOLATION``.
 
     Raises:
         UserError: an unknown name.
     """
+    from torchvision.transforms import InterpolationMode
+
     name = cfg.INPUT.INTERPOLATION
-    if name not in INTERPOLATION_MODES:
+    if name not in _MODES:
         raise UserError(
-            f"INPUT.INTERPOLATION {name!r} is unknown{suggest(name, INTERPOLATION_MODES)} "
-            f"(allowed: {', '.join(INTERPOLATION_MODES)})"
+            f"INPUT.INTERPOLATION {name!r} is unknown{suggest(name, _MODES)} (allowed: {', '.join(_MODES)})"
         )
-    return INTERPOLATION_MODES[name]
+    return InterpolationMode(name)
 
 
 Steps = list[tuple[str | None, Callable]]
 
 
-def _train_steps(cfg: CfgNode, interpolation: T.InterpolationMode) -> Steps:
+def _train_steps(cfg: CfgNode, interpolation: InterpolationMode) -> Steps:
     """(name, maker) in the order of application; a step without a name always applies."""
+    from torchvision import transforms as T
+
     c, size = cfg.INPUT, list(cfg.INPUT.SIZE)
     crops = {"random_crop", "random_resized_crop"} & set(c.TRANSFORMS)
     steps: Steps = [] if crops else [(None, lambda: T.Resize(size, interpolation))]
@@ -200,7 +224,9 @@ def _train_steps(cfg: CfgNode, interpolation: T.InterpolationMode) -> Steps:
     ]
 
 
-def _test_steps(cfg: CfgNode, interpolation: T.InterpolationMode) -> Steps:
+def _test_steps(cfg: CfgNode, interpolation: InterpolationMode) -> Steps:
+    from torchvision import transforms as T
+
     c, size = cfg.INPUT, list(cfg.INPUT.SIZE)
     return [
         (None, lambda: T.Resize(max(size), interpolation)),  # the shorter side

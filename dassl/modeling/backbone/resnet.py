@@ -1,7 +1,6 @@
 """torchvision's ResNets (arXiv 1512.03385) without their classifier."""
 
 import torch
-import torchvision
 from torch import nn
 
 from .build import BACKBONE_REGISTRY
@@ -17,6 +16,8 @@ class ResNet(nn.Module):
 
     def __init__(self, name: str, pretrained: bool = True) -> None:
         super().__init__()
+        import torchvision  # takes a second to import: only where it is used
+
         weights = "IMAGENET1K_V1" if pretrained else None  # the weights that upstream starts from
         self.net = torchvision.models.get_model(name, weights=weights)
         self.out_features = self.net.fc.in_features

@@ -158,6 +158,7 @@ def skewed_bench(bench: Bench) -> Bench:
 
     Class k belongs to domain k modulo the number of domains; elsewhere only the first `RARE` of its images stay.
     """
+    bench.leave_plan()
     request = bench.request("LDPF")
     images = _image_folders(request)
     name = f"correlated/{request.dataset}"
