@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.data.datasets import DatasetBase, Datum
-from dassl.utils import load_pickle, read_json, write_json
+from dassl.utils import read_json, write_json
 from dassl.utils.errors import UserError, shorten
 
 from ._entries import plain_names
@@ -117,6 +117,8 @@ def _read_json_cache(path: Path) -> list[list[str]]:
 
 
 def _read_pickle_cache(path: Path) -> list[list[str]]:
+    from dassl.utils import load_pickle  # which needs torch, as few commands do
+
     content = load_pickle(path, {("dassl.data.datasets.base_dataset", "Datum"): Datum})
     try:
         return [[item.impath for item in content.get(part, [])] for part in ("train", "val")]  # ImageNet's: no val

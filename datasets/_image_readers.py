@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dassl.data.datasets import Datum
-from dassl.utils import load_pickle, read_json, write_json
+from dassl.utils import read_json, write_json
 from dassl.utils.errors import UserError, shorten
 
 from ._entries import (
@@ -147,6 +147,8 @@ def _checked_listing(content: object, path: Path) -> dict[str, dict[str, list[st
 def _read_upstream_listing(path: Path) -> dict[str, dict[str, list[str]]]:
     """The same from upstream's `preprocessed.pkl`, in its order; its keys are train and test, test being `val`."""
     print(f"Listing of the images: {path}")
+    from dassl.utils import load_pickle  # which needs torch, as few commands do
+
     content = load_pickle(path, {("dassl.data.datasets.base_dataset", "Datum"): Datum})
     try:
         listing = {}
