@@ -23,7 +23,7 @@ RELEASED_KEYS = {
 }
 _CONTEXT = {key: option for key, option in SHARED_CONTEXT_DEFAULTS.items() if key != "CTX_INIT"}
 DEFAULTS = dict(
-    **with_defaults(_CONTEXT, N_CTX=4),
+    **with_defaults(_CONTEXT, PAPER, N_CTX=4),
     POS_CTX_INIT=start_words("a photo of a", PAPER),
     NEG_CTX_INIT=start_words("a photo without a", PAPER),
     # stage one: one pair of prompt labels per domain

@@ -7,6 +7,7 @@ from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedCont
 from promptshift.modeling.templates import fill, template_of
 from promptshift.modeling.text_tower import TextTower
 
+PAPER = "arXiv 2303.13283"
 # learnt and hand-written class features (K, E), L2-normalised -> their mean distance
 DISTANCES = {
     "euclidean": lambda classes, hand: (classes - hand).square().sum(dim=-1).mean(),
@@ -28,9 +29,9 @@ class KgCoOp(RegularisedTrainer, SharedContextTrainer):
     """
 
     BLOCK = "KGCOOP"
-    DEFAULTS = with_defaults(SHARED_CONTEXT_DEFAULTS, N_CTX=4, CTX_INIT="a photo of a") | dict(
-        W=at_least(0, 8.0, source="arXiv 2303.13283", about="weight of the distance"),
-        DISTANCE=choice(*DISTANCES, source="arXiv 2303.13283", about="cosine: the released code's, half of euclidean"),
+    DEFAULTS = with_defaults(SHARED_CONTEXT_DEFAULTS, PAPER, N_CTX=4, CTX_INIT="a photo of a") | dict(
+        W=at_least(0, 8.0, source=PAPER, about="weight of the distance"),
+        DISTANCE=choice(*DISTANCES, source=PAPER, about="cosine: the released code's, half of euclidean"),
     )
     KEY_ALIASES = {"TRAINER.COOP": "TRAINER.KGCOOP"}  # the released configurations set CoOp's block
 

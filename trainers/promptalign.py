@@ -16,16 +16,16 @@ from promptshift.modeling.prototypes import load_prototypes, released_statistics
 from promptshift.modeling.views import most_confident, take_views
 from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 
+PAPER = "arXiv 2311.01459"
 MAPLE_KEYS = ("N_CTX", "CTX_INIT", "PREC", "PROMPT_DEPTH")
 COUPLED_DEFAULTS = (
-    with_defaults(TEST_TIME_DEFAULTS, LR=4e-2)
-    | with_defaults(PUBLIC_BLOCKS["PROMPTALIGN"], PREC="amp", PROMPT_DEPTH=3)
+    with_defaults(TEST_TIME_DEFAULTS, PAPER, LR=4e-2)
+    | with_defaults(PUBLIC_BLOCKS["PROMPTALIGN"], PAPER, PREC="amp", PROMPT_DEPTH=3)
     | dict(
         PROTOTYPES=text("", about="file of promptshift prototypes; '': made from the start run's training images"),
         PROTOTYPE_SHOTS=whole(0, least=0, about="source images of a class; 0: all"),
     )
 )
-PAPER = "arXiv 2311.01459"
 
 
 @TRAINER_REGISTRY.register()

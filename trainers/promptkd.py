@@ -80,7 +80,7 @@ class PromptKD(PromptTrainer):
 
     BLOCK = "PROMPTKD"
     KEY_ALIASES = {"TRAINER.MODAL": "TRAINER.PROMPTKD.MODAL"}
-    DEFAULTS = with_defaults(PUBLIC_BLOCKS["PROMPTKD"], KD_WEIGHT=1000.0) | dict(
+    DEFAULTS = with_defaults(PUBLIC_BLOCKS["PROMPTKD"], "arXiv 2403.02781", KD_WEIGHT=1000.0) | dict(
         MODAL=choice("base2novel", "cross", source="PromptKD's train.py", about="classes that the teacher learns"),
         IMAGES=choice("all", "dataset", source="arXiv 2403.02781", about="the student's: of every class, or as chosen"),
         TEACHER_PATH=text("", about="the teacher's CLIP, as MODEL.BACKBONE.PATH"),

@@ -28,7 +28,7 @@ RELEASED_KEYS = {
     )
 }
 DEFAULTS = dict(
-    **with_defaults(SHARED_CONTEXT_DEFAULTS, N_CTX=4, CTX_INIT="a photo of a"),
+    **with_defaults(SHARED_CONTEXT_DEFAULTS, PAPER, N_CTX=4, CTX_INIT="a photo of a"),
     # stage one: one prompt label per domain
     LABELS=stage_one(PAPER, epochs=50),
     # stage two

@@ -28,7 +28,7 @@ class TPT(AdaptingTrainer):
     """
 
     BLOCK = "TPT"
-    DEFAULTS = with_defaults(TEST_TIME_DEFAULTS, AUGMIX="auto") | dict(
+    DEFAULTS = with_defaults(TEST_TIME_DEFAULTS, "arXiv 2209.07511", AUGMIX="auto") | dict(
         N_CTX=whole(
             4, least=1, source="arXiv 2209.07511", about="context vectors; with CTX_INIT as many as its tokens"
         ),

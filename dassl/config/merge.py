@@ -140,8 +140,8 @@ def _coerce(value: Any, old: Any, raw: Any, key: str, source: str) -> Any:
         return value
     elif isinstance(old, tuple | list) and isinstance(value, tuple | list):
         return type(old)(value)
-    kind = type(old).__name__
-    raise UserError(f"{source}: config key {key!r} takes a {kind} (now {quoted(old)}), not {quoted(raw)}")
+    kind = "an int" if type(old) is int else f"a {type(old).__name__}" if old is not None else "a plain value"
+    raise UserError(f"{source}: config key {key!r} takes {kind} (now {quoted(old)}), not {quoted(raw)}")
 
 
 def _is_text(raw: Any) -> bool:

@@ -79,8 +79,8 @@ def _options(declared: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Op
             yield f"{prefix}{name}", value if isinstance(value, Option) else _of_its_type(value)
 
 
-def with_defaults(declared: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
-    """Return ``declared`` with other defaults for some keys, which go on allowing what they allow.
+def with_defaults(declared: Mapping[str, Any], source: str = "", **defaults: Any) -> dict[str, Any]:
+    """Return ``declared`` with other defaults, from ``source``, for keys that go on allowing what they allow.
 
     Raises:
         KeyError: a name that is not declared.
@@ -88,7 +88,7 @@ def with_defaults(declared: Mapping[str, Any], **defaults: Any) -> dict[str, Any
     changed = dict(declared)
     for name, default in defaults.items():
         old = declared[name]
-        changed[name] = replace(old, default=default) if isinstance(old, Option) else default
+        changed[name] = replace(old, default=default, source=source) if isinstance(old, Option) else default
     return changed
 
 

@@ -58,9 +58,8 @@ def read_yaml(path: str | Path) -> Any:
         return yaml.load(text, Loader=PlainLoader)
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         # PyYAML lets Python's own errors through: "!!int foo", "!!bool maybe", "!!timestamp now", 2024-13-45
-        reason = (
-            " ".join(str(error).split()) if isinstance(error, yaml.YAMLError) else f"a value is not of its type {error}"
-        )
+        known = isinstance(error, yaml.YAMLError)
+        reason = " ".join(str(error).split()) if known else f"a value does not fit its type: {error}"
         raise UserError(f"config file {path} is not valid YAML: {reason[:LONGEST_REASON]}") from None
 
 

@@ -14,7 +14,7 @@ from dassl.engine import TrainerX
 from dassl.engine.models import Names
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_pretrained_weights
-from dassl.utils.errors import UserError, suggest
+from dassl.utils.errors import UserError, quoted, suggest
 from promptshift.bases.feature_views import feature_view_loader
 from promptshift.bases.finite import first_bad_output, first_bad_weight
 from promptshift.losses import accuracy
@@ -58,7 +58,7 @@ class PromptTrainer(TrainerX):
             raise UserError("MODEL.BACKBONE.NAME is empty; give --config-file or --backbone")
         if name not in known and ":" not in name:
             raise UserError(
-                f"MODEL.BACKBONE.NAME: unknown backbone '{name}'; allowed: {', '.join(known)}, "
+                f"MODEL.BACKBONE.NAME: unknown backbone {quoted(name)}; allowed: {', '.join(known)}, "
                 f"or an open_clip 'model:pretrained' pair{suggest(name, known)}"
             )
 

@@ -36,9 +36,8 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dassl.utils.errors import UserError
+from dassl.utils.yaml_reader import read_yaml
 from promptshift.paths import checkout
 
 
@@ -128,14 +127,14 @@ def _load(folder: Path) -> tuple[Paper, ...]:
 def _read_paper(path: Path) -> Paper:
     """Read one file of `papers/`."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
         origin = f"{content['paper']} (arXiv {content['arxiv']})"
         rows = [row for table in content["tables"] for row in _rows(table, content["trainers"], origin)]
         facts = tuple((what, str(value), where) for what, value, where in content.get("facts", []))
         return Paper(content["paper"], content["arxiv"], content["title"], tuple(rows), facts)
     except KeyError as error:
         raise UserError(f"{path}: key {error} is missing; the schema stands in promptshift/results/papers.py") from None
-    except (yaml.YAMLError, TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} does not fit the schema of promptshift/results/papers.py: {error}") from None
 
 
