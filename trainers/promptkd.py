@@ -122,6 +122,10 @@ class PromptKD(PromptTrainer):
         every = cfg.TRAINER.PROMPTKD.IMAGES == "all"
         return ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES") if every else ()
 
+    def __init__(self, cfg, data=None, clip=None, teacher_clip=None):
+        self.teacher_clip = teacher_clip  # used instead of the one that TEACHER_NAME names
+        super().__init__(cfg, data, clip)
+
     def build_data_loader(self):
         super().build_data_loader()
         if self.cfg.TRAINER.PROMPTKD.IMAGES == "all":
@@ -137,7 +141,7 @@ class PromptKD(PromptTrainer):
 
     def build_prompts(self, clip, classnames):
         o = self.options
-        self.teacher_clip = self.load_teacher_clip()
+        self.teacher_clip = self.teacher_clip or self.load_teacher_clip()
         print(f"teacher: {self.teacher_clip.describe()}")
         if self.teacher_clip.image_size != clip.image_size:
             raise UserError(

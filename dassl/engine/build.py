@@ -12,11 +12,15 @@ __all__ = ["TRAINER_REGISTRY", "build_trainer"]
 TRAINER_REGISTRY = Registry("TRAINER")
 
 
-def build_trainer(cfg: CfgNode) -> Any:
+def build_trainer(cfg: CfgNode, data: Any = None) -> Any:
     """Build the trainer called ``cfg.TRAINER.NAME``.
 
+    Args:
+        cfg: the configuration.
+        data: a :class:`DataManager` or :class:`ClassNames` in place of the images that ``cfg`` names.
+
     Raises:
-        UserError: no name given, or nothing registered under it.
+        UserError: no name given, nothing registered under it, or a trainer that does not take given data.
     """
     if not cfg.TRAINER.NAME:
         raise UserError(
@@ -25,4 +29,8 @@ def build_trainer(cfg: CfgNode) -> Any:
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if cfg.VERBOSE:
         print(f"Loading trainer: {cfg.TRAINER.NAME}")
-    return trainer(cfg)
+    if data is None:
+        return trainer(cfg)
+    if not hasattr(trainer, "on"):
+        raise UserError(f"TRAINER.NAME: {cfg.TRAINER.NAME} is no SimpleTrainer, so it cannot be built on given data")
+    return trainer.on(cfg, data)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from ..data import DataManager
+from ..data import ClassNames, DataManager
 from ..evaluation import build_evaluator
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils.errors import UserError
@@ -36,8 +36,23 @@ class SimpleTrainer(TrainerBase):
     """
 
     FINAL_MODELS = ("last_step", "best_val")
+    _given_data: "DataManager | ClassNames | None" = None
 
-    def __init__(self, cfg: CfgNode) -> None:
+    @classmethod
+    def on(cls, cfg: CfgNode, data: DataManager | ClassNames) -> "SimpleTrainer":
+        """Build the trainer on given data, also where a public trainer's ``__init__`` takes the configuration alone."""
+        trainer = cls.__new__(cls)
+        trainer._given_data = data
+        trainer.__init__(cfg)
+        return trainer
+
+    def __init__(self, cfg: CfgNode, data: DataManager | ClassNames | None = None) -> None:
+        """Build data, model and evaluator.
+
+        Args:
+            cfg: the configuration.
+            data: used instead of the images that ``cfg`` names; class names are enough to predict.
+        """
         super().__init__()
         self.check_cfg(cfg)
         self.cfg = cfg
@@ -50,7 +65,11 @@ class SimpleTrainer(TrainerBase):
         self.output_dir = cfg.OUTPUT_DIR
         self.time_start = time.time()
         self.last_results: dict[str, float] = {}
-        self.build_data_loader()
+        data = self._given_data if data is None else data
+        if data is None:
+            self.build_data_loader()
+        else:
+            self.take_data(data)
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
@@ -59,7 +78,10 @@ class SimpleTrainer(TrainerBase):
 
     def build_data_loader(self) -> None:
         """Build the data manager and take over its loaders and facts."""
-        dm = DataManager(self.cfg)
+        self.take_data(DataManager(self.cfg))
+
+    def take_data(self, dm: DataManager | ClassNames) -> None:
+        """Take over loaders and facts."""
         self.train_loader_x = dm.train_loader_x
         self.train_loader_u = dm.train_loader_u
         self.val_loader = dm.val_loader

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default, merge_opts
-from dassl.engine import TRAINER_REGISTRY, TrainerX
+from dassl.data import ClassNames
+from dassl.engine import TrainerX, build_trainer
 from dassl.utils import read_json
 from dassl.utils.errors import UserError
 from promptshift.paths import load_plugins
@@ -34,9 +34,7 @@ def load_run(folder: str | Path) -> TrainerX:
         raise UserError(f"--run {folder}: {found.problem}")
     load_plugins()
     cfg, classnames = _configuration(folder / "config.yaml"), read_json(folder / CLASSES_FILE)
-    trainer_class = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    body = {"build_data_loader": lambda trainer: _take_classes(trainer, classnames)}
-    trainer = type(trainer_class.__name__, (trainer_class,), body)(cfg)
+    trainer = build_trainer(cfg, data=ClassNames(classnames, len(cfg.DATASET.SOURCE_DOMAINS)))
     trainer.load_model(str(folder), epoch=deployed_epoch(trainer, folder))
     trainer.set_model_mode("eval")
     return trainer
@@ -53,15 +51,3 @@ def _configuration(path: Path) -> CN:
     cfg.MODEL.INIT_WEIGHTS, cfg.MODEL.BACKBONE.PRETRAINED = "", False  # the run's own weights replace all others
     cfg.freeze()
     return cfg
-
-
-def _take_classes(trainer: TrainerX, classnames: list[str]) -> None:
-    """Stands in for building the data: class names and nothing else."""
-    lab2cname = dict(enumerate(classnames))
-    dataset = SimpleNamespace(
-        classnames=classnames, lab2cname=lab2cname, num_classes=len(classnames), domains=(), train_x=[], val=[], test=[]
-    )
-    trainer.dm = SimpleNamespace(dataset=dataset, lab2cname=lab2cname, num_classes=len(classnames))
-    trainer.train_loader_x = trainer.train_loader_u = trainer.val_loader = trainer.test_loader = None
-    trainer.lab2cname, trainer.num_classes = lab2cname, len(classnames)
-    trainer.num_source_domains = len(trainer.cfg.DATASET.SOURCE_DOMAINS)
