@@ -1,5 +1,6 @@
 """Few-shot sets: k images per class, drawn as upstream draws them and kept as JSON beside the images."""
 
+import logging
 import os
 import random
 from pathlib import Path, PurePosixPath
@@ -7,6 +8,8 @@ from pathlib import Path, PurePosixPath
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.utils import load_pickle, read_json, write_json
 from dassl.utils.errors import UserError
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 MAX_VAL_SHOTS = 4
 
@@ -31,7 +34,7 @@ def fewshot_sets(
     path = folder / f"shot_{shots}-seed_{seed}.json"
     for candidate, read in ((path, _read_json_cache), (path.with_suffix(".pkl"), _read_pickle_cache)):
         if candidate.is_file():
-            print(f"Loading few-shot data from {candidate}")
+            log.info(f"Loading few-shot data from {candidate}")
             sets = [
                 _match(names, data, base, candidate) for names, data in zip(read(candidate), (train, val), strict=True)
             ]
@@ -52,7 +55,7 @@ def _say_where_short(dataset: DatasetBase, train: list[Datum], shots: int) -> No
     if short:
         named = ", ".join(f"{name} ({count})" for name, count in list(short.items())[:5])
         more = f" and {len(short) - 5} more" if len(short) > 5 else ""
-        print(f"DATASET.NUM_SHOTS: {shots}: fewer shots than asked for {named}{more}, which have no more images")
+        log.info(f"DATASET.NUM_SHOTS: {shots}: fewer shots than asked for {named}{more}, which have no more images")
 
 
 def _draw(dataset: DatasetBase, train: list[Datum], val: list[Datum], shots: int, seed: int) -> list[list[Datum]]:
@@ -76,7 +79,7 @@ def _write(path: Path, sets: list[list[Datum]], base: Path) -> None:
     try:
         write_json(content, str(path))
     except OSError as error:
-        print(f"Few-shot data kept in memory: cannot write {path} ({error.strerror})")
+        log.info(f"Few-shot data kept in memory: cannot write {path} ({error.strerror})")
 
 
 def _below(item: Datum, base: Path) -> str:

@@ -1,5 +1,6 @@
 """PromptAlign."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -13,6 +14,8 @@ from promptshift.losses import marginal_entropy, token_alignment
 from promptshift.modeling.multimodal import CoupledPrompts, class_features
 from promptshift.modeling.prototypes import load_prototypes, released_statistics
 from promptshift.modeling.views import most_confident, take_views
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 MAPLE_KEYS = ("N_CTX", "CTX_INIT", "PREC", "PROMPT_DEPTH")
 COUPLED_DEFAULTS = TEST_TIME_DEFAULTS | dict(
@@ -105,7 +108,7 @@ class PromptAlign(AdaptingTrainer):
         super().prepare()
         if self.needs_source():
             self.source = self.find_source().to(self.device)
-            print(
+            log.info(
                 "Source: "
                 + ", ".join(
                     f"{key} {value}" for key, value in self.source.about.items() if key not in ("classes", "prompts")

@@ -1,5 +1,7 @@
 """PromptKD."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -18,6 +20,8 @@ from promptshift.modeling.vision_tower import VisionPrompts, VisionTower
 from promptshift.runs.finished_run import SAME_DATA, check_run, load_weights
 from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
 from promptshift.runs.wrapped_options import block_options, block_pairs
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 TEACHER = "PromptSRC"
 
@@ -134,7 +138,7 @@ class PromptKD(PromptTrainer):
             cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES, cfg.VERBOSE = -1, "all", False
             everything = DataManager(cfg)
             self.train_loader_x, self.train_names = everything.train_loader_x, everything.dataset.classnames
-            print(
+            log.info(
                 f"PromptKD's unlabelled images: {len(everything.dataset.train_x)} of all {len(self.train_names)} "
                 "classes"
             )
@@ -142,7 +146,7 @@ class PromptKD(PromptTrainer):
     def build_prompts(self, clip, classnames):
         o = self.options
         self.teacher_clip = self.teacher_clip or self.load_teacher_clip()
-        print(f"teacher: {self.teacher_clip.describe()}")
+        log.info(f"teacher: {self.teacher_clip.describe()}")
         if self.teacher_clip.image_size != clip.image_size:
             raise UserError(
                 f"TRAINER.PROMPTKD.TEACHER_NAME: '{o.TEACHER_NAME}' takes images of "

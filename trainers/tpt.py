@@ -1,5 +1,7 @@
 """TPT."""
 
+import logging
+
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.adapting.trainer import TEST_TIME_DEFAULTS, AdaptingTrainer, Seen
@@ -7,6 +9,8 @@ from promptshift.losses import marginal_entropy
 from promptshift.modeling.conditional import ConditionalPromptLearner
 from promptshift.modeling.prompts import PromptLearner
 from promptshift.modeling.views import take_views
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 PROMPTS = ("hand", "CoOp", "CoCoOp")
 
@@ -101,7 +105,7 @@ class TPT(AdaptingTrainer):
         """The last lines of the released code's log."""
         o, name = self.options, self.cfg.DATASET.NAME
         first, fifth = (f"{results[key]:.2f}" for key in ("accuracy", "top5_accuracy"))
-        print(f"=> Acc. on testset [{name}]: @1 {first}/ @5 {fifth}")
-        print("======== Result Summary ========")
-        print(f"params: nstep\tlr\tbs\nparams: {o.TTA_STEPS}\t{o.LR}\t{o.VIEWS}")
-        print(f"\t\t [set_id] \t\t Top-1 acc. \t\t Top-5 acc.\n{name}\t{first}\t{fifth}")
+        log.info(f"=> Acc. on testset [{name}]: @1 {first}/ @5 {fifth}")
+        log.info("======== Result Summary ========")
+        log.info(f"params: nstep\tlr\tbs\nparams: {o.TTA_STEPS}\t{o.LR}\t{o.VIEWS}")
+        log.info(f"\t\t [set_id] \t\t Top-1 acc. \t\t Top-5 acc.\n{name}\t{first}\t{fifth}")

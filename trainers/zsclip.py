@@ -1,5 +1,7 @@
 """Zero-shot CLIP."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 
@@ -7,6 +9,8 @@ from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import SELECTED, fill, template_of
 from promptshift.modeling.text_tower import TextTower
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 
 @TRAINER_REGISTRY.register(aliases=("CLIP_ZS",))
@@ -36,7 +40,7 @@ class ZeroshotCLIP(PromptTrainer):
         return self.text_features
 
     def train(self):
-        print("Nothing to train: zero-shot")
+        log.info("Nothing to train: zero-shot")
         self.test()
 
     def load_model(self, directory, epoch=None):

@@ -1,5 +1,6 @@
 """The part of a trainer that every kind shares: checkpoints, the epoch loop and its hooks."""
 
+import logging
 import os
 from typing import Any
 
@@ -10,6 +11,8 @@ from ..utils.tools import atomic_path
 from ..utils.torchtools import BEST, find_checkpoints, load_checkpoint, save_checkpoint
 from .models import ModelBook
 from .state import LAST, newest_state, rng_state, set_rng_state
+
+log = logging.getLogger(__name__)
 
 __all__ = ["TrainerBase"]
 
@@ -88,16 +91,16 @@ class TrainerBase(ModelBook):
         """
         state = newest_state(directory, self.get_model_names())
         if state is None:
-            print("No checkpoint found, train from scratch")
+            log.info("No checkpoint found, train from scratch")
             return 0
-        print(f"Found checkpoint at {directory} (will resume training after epoch {state['epoch']})")
+        log.info(f"Found checkpoint at {directory} (will resume training after epoch {state['epoch']})")
         for name, saved in state["models"].items():
             parts = {"state_dict": self._models, "optimizer": self._optims, "scheduler": self._scheds}
             for part, targets in parts.items():
                 if targets[name] is not None and saved.get(part) is not None:
                     _load_part(targets[name], saved[part], f"{part} of model {name!r}", state["source"])
         if state["trainer_state"] is None:
-            print("The checkpoint has no state of the random generators: training goes on, but not bit for bit")
+            log.info("The checkpoint has no state of the random generators: training goes on, but not bit for bit")
         else:
             self._load_trainer_state(state["trainer_state"])
         return state["epoch"]
@@ -117,7 +120,7 @@ class TrainerBase(ModelBook):
             UserError: a missing, unreadable or unfitting checkpoint.
         """
         if not directory:
-            print(
+            log.info(
                 "Note that load_model() is skipped as no pretrained model is given "
                 "(ignore this if it's done on purpose)"
             )
@@ -130,7 +133,9 @@ class TrainerBase(ModelBook):
                 raise UserError(f"no model at {path} (numbered epochs there: {epochs})")
             checkpoint = load_checkpoint(path)
             _load_part(self._models[name], checkpoint["state_dict"], f"model {name!r}", path)
-            print(f"Load {path} to {name} (epoch={checkpoint.get('epoch')}, val_result={checkpoint.get('val_result')})")
+            log.info(
+                f"Load {path} to {name} (epoch={checkpoint.get('epoch')}, val_result={checkpoint.get('val_result')})"
+            )
 
     # Tensorboard
 
@@ -139,7 +144,7 @@ class TrainerBase(ModelBook):
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-            print(f"Initialize tensorboard (log_dir={log_dir})")
+            log.info(f"Initialize tensorboard (log_dir={log_dir})")
             self._writer = SummaryWriter(log_dir=log_dir)
 
     def close_writer(self) -> None:

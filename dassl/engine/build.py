@@ -1,11 +1,14 @@
 """Trainers by name."""
 
+import logging
 from typing import Any
 
 from yacs.config import CfgNode
 
 from ..utils.errors import UserError
 from ..utils.registry import Registry
+
+log = logging.getLogger(__name__)
 
 __all__ = ["TRAINER_REGISTRY", "build_trainer"]
 
@@ -28,7 +31,7 @@ def build_trainer(cfg: CfgNode, data: Any = None) -> Any:
         )
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if cfg.VERBOSE:
-        print(f"Loading trainer: {cfg.TRAINER.NAME}")
+        log.info(f"Loading trainer: {cfg.TRAINER.NAME}")
     if data is None:
         return trainer(cfg)
     if not hasattr(trainer, "on"):

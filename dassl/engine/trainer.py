@@ -1,6 +1,7 @@
 """Trainers over one labelled loader (TrainerX) or a labelled and an unlabelled one (TrainerXU)."""
 
 import datetime
+import logging
 import os
 import sys
 import time
@@ -20,6 +21,8 @@ from ..utils.torchtools import count_num_param, load_pretrained_weights
 from .base import TrainerBase
 from .simple_net import SimpleNet
 from .state import carry_best_over
+
+log = logging.getLogger(__name__)
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
 
@@ -58,7 +61,7 @@ class SimpleTrainer(TrainerBase):
         self.cfg = cfg
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         if self.device.type == "cuda" and torch.cuda.device_count() > 1:
-            print(f"{torch.cuda.device_count()} GPUs are visible; this run uses one")
+            log.info(f"{torch.cuda.device_count()} GPUs are visible; this run uses one")
         self.start_epoch = self.epoch = 0
         self.batch_idx = self.num_batches = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
@@ -94,12 +97,12 @@ class SimpleTrainer(TrainerBase):
     def build_model(self) -> None:
         """Build and register a :class:`SimpleNet`; most trainers build their own model."""
         cfg = self.cfg
-        print("Building model")
+        log.info("Building model")
         self.model = SimpleNet(cfg, cfg.MODEL, self.num_classes)
         if cfg.MODEL.INIT_WEIGHTS:
             load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
         self.model.to(self.device)
-        print(f"# params: {count_num_param(self.model):,}")
+        log.info(f"# params: {count_num_param(self.model):,}")
         self.optim = build_optimizer(self.model, cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
@@ -143,16 +146,16 @@ class SimpleTrainer(TrainerBase):
 
     def after_train(self) -> None:
         """Deploy the last or the best epoch and test it."""
-        print("Finish training")
-        print("Finished training")  # the wording that older log parsers wait for
+        log.info("Finish training")
+        log.info("Finished training")  # the wording that older log parsers wait for
         if not self.cfg.TEST.NO_TEST:
             if self.cfg.TEST.FINAL_MODEL == "best_val":
-                print("Deploy the model with the best val performance")
+                log.info("Deploy the model with the best val performance")
                 self.load_model(self.output_dir)
             else:
-                print("Deploy the last-epoch model")
+                log.info("Deploy the last-epoch model")
             self.test()
-        print(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
+        log.info(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
         self.close_writer()
 
     def after_epoch(self) -> None:
@@ -190,7 +193,7 @@ class SimpleTrainer(TrainerBase):
             raise UserError(f"TEST.SPLIT {split!r} is unknown (allowed: val, test)")
         if loaders[split] is None:
             raise UserError(f"TEST.SPLIT {split}: DATASET {self.cfg.DATASET.NAME} has no {split} images")
-        print(f"Evaluate on the *{split}* set")
+        log.info(f"Evaluate on the *{split}* set")
         self.last_results = dict(self.evaluate_loader(loaders[split]))
         for name, value in self.last_results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
@@ -229,7 +232,7 @@ class SimpleTrainer(TrainerBase):
             losses.update(self.forward_backward(*batch))
             batch_time.update(time.time() - end)
             if (self.batch_idx + 1) % self.cfg.TRAIN.PRINT_FREQ == 0 or self.num_batches < self.cfg.TRAIN.PRINT_FREQ:
-                print(self._train_line(losses, batch_time, data_time, lr))
+                log.info(self._train_line(losses, batch_time, data_time, lr))
             step = self.epoch * self.num_batches + self.batch_idx
             for name, meter in losses.meters.items():
                 self.write_scalar(f"train/{name}", meter.avg, step)

@@ -2,7 +2,7 @@
 
 from .errors import NonFiniteLossError, UserError, get_most_similar_str_to_a_from_b, suggest
 from .legacy import load_pickle
-from .logger import Logger, setup_logger
+from .logger import Logger, log_to, setup_logger
 from .meters import AverageMeter, MetricMeter
 from .registry import Registry
 from .tools import (
@@ -48,6 +48,7 @@ __all__ = [
     "load_checkpoint",
     "load_pickle",
     "load_pretrained_weights",
+    "log_to",
     "mkdir_if_missing",
     "open_all_layers",
     "open_specified_layers",

@@ -1,5 +1,6 @@
 """Checkpoints and parameters."""
 
+import logging
 import os
 import pickle
 import re
@@ -14,6 +15,8 @@ from torch import nn
 from . import legacy
 from .errors import UserError
 from .tools import atomic_path
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "count_num_param",
@@ -56,7 +59,7 @@ def save_checkpoint(
     fpath = os.path.join(save_dir, name)
     with atomic_path(fpath) as temporary:
         torch.save(state, temporary)
-    print(f"Checkpoint saved to {fpath}")
+    log.info(f"Checkpoint saved to {fpath}")
     if name != BEST:  # the pointer is for resuming, and the best epoch is not where training stopped
         with atomic_path(os.path.join(save_dir, POINTER)) as temporary:
             temporary.write_text(f"{name}\n", encoding="utf-8")
@@ -64,7 +67,7 @@ def save_checkpoint(
         best = os.path.join(save_dir, BEST)
         with atomic_path(best) as temporary:
             shutil.copy(fpath, temporary)
-        print(f'Best checkpoint saved to "{best}"')
+        log.info(f'Best checkpoint saved to "{best}"')
 
 
 def load_checkpoint(fpath: str | os.PathLike) -> dict[str, Any]:
@@ -133,13 +136,13 @@ def resume_from_checkpoint(
     with open(pointer, encoding="utf-8") as file:
         fpath = os.path.join(fdir, file.readline().strip())
     checkpoint = load_checkpoint(fpath)
-    print(f'Loading checkpoint from "{fpath}"')
+    log.info(f'Loading checkpoint from "{fpath}"')
     model.load_state_dict(checkpoint["state_dict"])
     if optimizer is not None and checkpoint.get("optimizer") is not None:
         optimizer.load_state_dict(checkpoint["optimizer"])
     if scheduler is not None and checkpoint.get("scheduler") is not None:
         scheduler.load_state_dict(checkpoint["scheduler"])
-    print(f"Previous epoch: {checkpoint['epoch']}")
+    log.info(f"Previous epoch: {checkpoint['epoch']}")
     return checkpoint["epoch"]
 
 
@@ -162,9 +165,9 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     if not matched:
         raise UserError(f"no tensor in {weight_path} fits {type(model).__name__} by name and shape")
     model.load_state_dict({**own, **matched})
-    print(f"Successfully loaded pretrained weights from {weight_path}")
+    log.info(f"Successfully loaded pretrained weights from {weight_path}")
     if left:
-        print(f"Layers discarded because their name or shape does not fit: {left}")
+        log.info(f"Layers discarded because their name or shape does not fit: {left}")
 
 
 def open_all_layers(model: nn.Module) -> None:

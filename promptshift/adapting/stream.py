@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from dassl.data.data_manager import DatasetWrapper
 from dassl.utils import read_image
 from dassl.utils.errors import UserError
+
+log = logging.getLogger(__name__)
 
 STREAM_FILE = "stream.jsonl"
 
@@ -119,7 +122,7 @@ class Progress:
             lines.pop()  # the process ended while it wrote
         if lines and self._line(lines, 0) != header:
             aside = path.with_name(f"previous-{path.name}")
-            print(f"{path} is of other images, prompts or settings; it was moved to {aside}")
+            log.info(f"{path} is of other images, prompts or settings; it was moved to {aside}")
             os.replace(path, aside)
             lines = []
         for number in range(1, len(lines)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
@@ -24,6 +25,8 @@ from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.features import cached_features
 from promptshift.paths import output_root
 from promptshift.randomness import own_random_state
+
+log = logging.getLogger(__name__)
 
 
 class PromptTrainer(TrainerX):
@@ -89,7 +92,7 @@ class PromptTrainer(TrainerX):
         self.diagnostics: dict = {}
         self.precision = self.options.PREC
         self.clip = self._given_clip or self.load_backbone()
-        print(self.clip.describe())
+        log.info(self.clip.describe())
         _check_input_size(cfg, self.clip)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "amp" else None
         for name, module in self.build_prompts(self.clip, self.dm.dataset.classnames).items():

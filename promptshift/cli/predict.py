@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from dassl.data.transforms import build_transform
 from dassl.engine import TrainerX
+from dassl.talk import quiet
 from dassl.utils import read_image
 from dassl.utils.errors import UserError
 from promptshift.cli.command import Parser, answer
@@ -37,7 +36,7 @@ def _main(argv: Sequence[str] | None) -> int:
         raise UserError(f"--topk: {options.topk}, allowed: 1 and more")
     for path in options.images:
         read_image(path)  # all of them are looked at before the first is answered
-    with contextlib.redirect_stdout(io.StringIO()):  # a trainer talks while it is built; only the answer is printed
+    with quiet():  # a trainer talks while it is built; only the answer is printed
         trainer = load_run(options.run)
     for path, row in zip(options.images, probabilities(trainer, options.images)):
         top = row.topk(min(options.topk, len(row)))

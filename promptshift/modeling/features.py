@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from dassl.utils import atomic_path
 from promptshift.randomness import own_random_state
+
+log = logging.getLogger(__name__)
 
 
 def image_set_key(items: list[tuple[str, int]], key: str) -> str:
@@ -33,7 +36,7 @@ def stored(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Te
         try:
             return load_file(path)
         except Exception:  # a foreign or damaged cache file costs time, never a run
-            print(f"feature cache {path} is unreadable and is computed again")
+            log.info(f"feature cache {path} is unreadable and is computed again")
     with own_random_state():
         tensors = compute()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from dassl.utils import load_checkpoint
 from dassl.utils.errors import UserError
 from promptshift.runs.config import flatten
 from promptshift.runs.stored_config import read_config
+
+log = logging.getLogger(__name__)
 
 # what must agree with the run that would be made if none were named
 SAME_DATA = (
@@ -53,7 +56,7 @@ def check_run(folder: str | Path, key: str, expected: CN, same: Iterable[str] = 
     """
     found = run_options(folder, key)
     if found is None:
-        print(f"{key}: {folder} holds no config.yaml; its dataset, classes, shots and seed cannot be checked")
+        log.info(f"{key}: {folder} holds no config.yaml; its dataset, classes, shots and seed cannot be checked")
         return
     wanted = flatten(expected)
     if TRAINER_REGISTRY.get(found["TRAINER.NAME"]) is not TRAINER_REGISTRY.get(wanted["TRAINER.NAME"]):
@@ -93,4 +96,4 @@ def _load_file(trainer: TrainerBase, name: str, path: Path, key: str) -> None:
         trainer._models[name].load_state_dict(load_checkpoint(path)["state_dict"])
     except RuntimeError as error:  # other names or shapes
         raise UserError(f"{key}: {path} does not fit {name}: {' '.join(str(error).split())}") from None
-    print(f"Load {path} to {name}")
+    log.info(f"Load {path} to {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -11,20 +12,20 @@ from pathlib import Path
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
-from dassl.utils import atomic_path, collect_env_info, set_deterministic, set_random_seed, setup_logger, write_json
+from dassl.utils import atomic_path, collect_env_info, log_to, set_deterministic, set_random_seed, write_json
 from dassl.utils.errors import UserError
-from dassl.utils.logger import Logger
 from dassl.utils.torchtools import BEST, find_checkpoints
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 from promptshift.runs.config import build_cfg, config_hash
 from promptshift.runs.published import expected_accuracy, published_lines
+
+log = logging.getLogger(__name__)
 
 CLASSES_FILE = "classes.json"  # class names in label order: with it a run predicts without the images it learnt from
 
 
 def main(argv: list[str]) -> int:
     """Entry point of train.py: 0 when done, 2 after bad input (one line, no traceback)."""
-    console = sys.stdout
     try:
         cfg, args = build_cfg(argv)
         if args.gpu is not None:
@@ -32,14 +33,8 @@ def main(argv: list[str]) -> int:
         run(cfg, eval_only=args.eval_only, model_dir=args.model_dir, load_epoch=args.load_epoch, no_train=args.no_train)
     except UserError as error:
         sys.stdout.flush()
-        if isinstance(sys.stdout, Logger):
-            sys.stdout.file.write(f"error: {error}\n")
         print(f"error: {error}", file=sys.stderr)
         return 2
-    finally:
-        if isinstance(sys.stdout, Logger):
-            sys.stdout.close()
-        sys.stdout = console
     return 0
 
 
@@ -54,14 +49,30 @@ def run(
     started, clock = datetime.now(), time.perf_counter()
     make_room(cfg)
     if cfg.SEED >= 0:
-        print(f"Setting fixed seed: {cfg.SEED}")
+        log.info(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     if cfg.DETERMINISTIC:
         set_deterministic(True)
-    setup_logger(cfg.OUTPUT_DIR)
+    with log_to(cfg.OUTPUT_DIR) as log_file:
+        try:
+            return _run(cfg, eval_only, model_dir, load_epoch, no_train, started, clock)
+        except UserError as error:
+            log_file.file.write(f"error: {error}\n")
+            raise
+
+
+def _run(
+    cfg: CN,
+    eval_only: bool,
+    model_dir: str,
+    load_epoch: int | None,
+    no_train: bool,
+    started: datetime,
+    clock: float,
+) -> dict | None:
     _write_config(cfg)
-    print(cfg.dump())
-    print(f"** System info **\n{collect_env_info()}\n")
+    log.info(cfg.dump())
+    log.info(f"** System info **\n{collect_env_info()}\n")
     trainer = build_trainer(cfg)
     write_json(list(trainer.dm.dataset.classnames), Path(cfg.OUTPUT_DIR, CLASSES_FILE))
     if getattr(trainer.dm.dataset, "test_only", False) and not eval_only:
@@ -79,7 +90,7 @@ def run(
     record = _record(cfg, trainer, started, time.perf_counter() - clock)
     write_result(cfg.OUTPUT_DIR, record)
     for line in published_lines(cfg, record["metrics"]["accuracy"]):
-        print(line)
+        log.info(line)
     return record
 
 
@@ -102,7 +113,7 @@ def make_room(cfg: CN) -> None:
     for path in folder.iterdir():
         if _belongs_to_run(path):
             path.rename(aside / path.name)
-    print(f"{folder} held a run of another configuration; it was moved to {aside}")
+    log.info(f"{folder} held a run of another configuration; it was moved to {aside}")
 
 
 def _belongs_to_run(path: Path) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dassl.engine import TrainerX, build_trainer
+from dassl.talk import quiet
 from dassl.utils import set_random_seed
 from dassl.utils.errors import UserError
 from promptshift.modeling.features import cached_features
@@ -31,7 +30,7 @@ def reopen(folder: Path, trained: Path | None = None) -> TrainerX:
     cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # nothing is trained
     cfg.freeze()
     set_random_seed(max(cfg.SEED, 0))
-    with contextlib.redirect_stdout(io.StringIO()):  # a trainer talks while it is built
+    with quiet():  # a trainer talks while it is built
         trainer = build_trainer(cfg)
         trainer.load_model(str(trained or folder), epoch=deployed_epoch(trainer, trained or folder))
     trainer.set_model_mode("eval")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
+import logging
 import os
 import random
 import tempfile
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from dassl.data.data_manager import DatasetWrapper
 from dassl.engine import build_trainer
+from dassl.talk import quiet
 from dassl.utils import set_random_seed
 from dassl.utils.errors import UserError
 from promptshift.adapting.steps import Values
@@ -27,6 +27,8 @@ from promptshift.runs.config import build_cfg
 from promptshift.runs.run import deployed_epoch
 from promptshift.studies.bench import Bench
 from promptshift.studies.words import compared
+
+log = logging.getLogger(__name__)
 
 IMAGES = 200  # looked at where the environment variable of that name says nothing
 Measure = Callable[[AdaptingTrainer, Values, Seen], dict[str, Tensor]]
@@ -121,9 +123,9 @@ class Target:
     def _trainer(self, name: str) -> AdaptingTrainer:
         """Returns the trainer with the prompts to start from; it is built once."""
         if name not in self._trainers:
-            print(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been", flush=True)
+            log.info(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been")
             cfg, flags = build_cfg(list(self._job(name).argv))
-            with own_random_state(), contextlib.redirect_stdout(io.StringIO()):  # a trainer talks while it is built
+            with own_random_state(), quiet():  # a trainer talks while it is built
                 set_random_seed(max(cfg.SEED, 0))
                 trainer = build_trainer(cfg)
                 if flags.model_dir:
@@ -146,7 +148,7 @@ class Target:
             with (
                 own_random_state(),
                 tempfile.TemporaryDirectory() as scratch,
-                contextlib.redirect_stdout(io.StringIO()),
+                quiet(),
             ):
                 trainer.output_dir = scratch  # of the copy of the prototypes that a run keeps
                 trainer.prepare()
@@ -169,7 +171,7 @@ class Target:
             measure: (trainer, values after adapting, what was seen before) -> more of each image, (N, ...) each.
         """
         trainer = self.prepared(variant)
-        print(f"{variant.label}: {len(rows)} images", flush=True)
+        log.info(f"{variant.label}: {len(rows)} images")
         items = [trainer.test_loader.dataset.data_source[row] for row in rows]
         parts = [_one_batch(trainer, views, variant.adapts, measure) for views in _batches(trainer, items)]
         found = {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}

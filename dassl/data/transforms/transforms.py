@@ -5,6 +5,7 @@ random magnitude per operation from torchvision's TrivialAugment list; their lis
 upstream's.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,6 +15,8 @@ from torchvision.transforms import functional as F
 from yacs.config import CfgNode
 
 from ...utils.errors import UserError, suggest
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "AVAI_CHOICES",
@@ -137,7 +140,7 @@ def build_transform(cfg: CfgNode, is_train: bool = True, choices: Sequence[str] 
         UserError: an unknown transform or interpolation.
     """
     if cfg.INPUT.NO_TRANSFORM:
-        print("Note: no transform is applied!")
+        log.info("Note: no transform is applied!")
         return None
     choices = cfg.INPUT.TRANSFORMS if choices is None else choices
     for choice in choices:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
+from dassl.talk import quiet
 from promptshift.results.statistics import harmonic_mean, population_std
 from promptshift.results.tables import Measured, Table
 from promptshift.studies.bench import Bench, place_of
@@ -39,7 +38,7 @@ def _by_weight(folder: Path, trained: Path, key: str) -> dict[float, float]:
     found = {}
     for weight in WEIGHTS:
         trainer.options[key] = weight
-        with contextlib.redirect_stdout(io.StringIO()):
+        with quiet():
             found[weight] = trainer.evaluate_loader(trainer.test_loader)["accuracy"]
     return found
 
