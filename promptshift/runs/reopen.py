@@ -1,4 +1,4 @@
-"""A trained run without its images: what predicting needs, from the run's folder alone."""
+"""The one way to open a finished run: without its images, from its folder alone, or with them."""
 
 from __future__ import annotations
 
@@ -9,33 +9,59 @@ from yacs.config import CfgNode as CN
 from dassl.config import get_cfg_default, merge_opts
 from dassl.data import ClassNames
 from dassl.engine import TrainerX, build_trainer
-from dassl.utils import read_json
+from dassl.talk import quiet
+from dassl.utils import read_json, set_random_seed
 from dassl.utils.errors import UserError
 from promptshift.paths import load_plugins
 from promptshift.results.collect import inspect
 from promptshift.runs.config import concerns, extend_cfg, flatten
-from promptshift.runs.run import CLASSES_FILE, deployed_epoch
+from promptshift.runs.finished_run import load_tested
+from promptshift.runs.run import CLASSES_FILE
 from promptshift.runs.stored_config import read_config
 
 
-def load_run(folder: str | Path) -> TrainerX:
+def reopen(folder: str | Path, images: bool = False, trained: str | Path | None = None, key: str = "") -> TrainerX:
     """The trainer of a finished run with the weights that the run tested, in eval mode.
 
-    The configuration, the class names and the weights come from the folder; no image and no data folder is looked at.
+    Without images the configuration, the class names and the weights come from the run's folder, and no data folder is
+    looked at. With images the run's dataset is read again, under its seed.
+
+    Args:
+        folder: the run's.
+        images: whether the trainer gets its loaders.
+        trained: the run whose weights it tested, itself when None.
+        key: what names the folder, for error messages.
 
     Raises:
-        UserError: `folder` holds no finished run, or one without weights (an evaluation only).
+        UserError: `folder` holds no finished run or `trained` no weights, or images are asked for and are not there.
     """
-    folder = Path(folder)
+    folder, named = Path(folder), f"{key} {folder}".strip()
     if not folder.is_dir():
-        raise UserError(f"--run {folder}: no such folder; give the output folder of a finished run")
+        raise UserError(f"{named}: no such folder; give the output folder of a finished run")
     found = inspect(folder)
     if found.record is None:
-        raise UserError(f"--run {folder}: {found.problem}")
+        raise UserError(f"{named}: {found.problem}")
     load_plugins()
-    cfg, classnames = _configuration(folder / "config.yaml"), read_json(folder / CLASSES_FILE)
-    trainer = build_trainer(cfg, data=ClassNames(classnames, len(cfg.DATASET.SOURCE_DOMAINS)))
-    trainer.load_model(str(folder), epoch=deployed_epoch(trainer, folder))
+    cfg = _configuration(folder / "config.yaml")
+    if images:
+        set_random_seed(max(cfg.SEED, 0))
+        return open_trainer(cfg, trained or folder)
+    names = ClassNames(read_json(folder / CLASSES_FILE), len(cfg.DATASET.SOURCE_DOMAINS))
+    return open_trainer(cfg, trained or folder, names)
+
+
+def open_trainer(cfg: CN, trained: str | Path, data: ClassNames | None = None) -> TrainerX:
+    """The trainer of a configuration, built without a word, in eval mode.
+
+    Args:
+        cfg: the configuration.
+        trained: folder of the run whose tested weights it gets, empty to leave it as it is built.
+        data: class names, if it is to have no images.
+    """
+    with quiet():
+        trainer = build_trainer(cfg, data)
+        if trained:
+            load_tested(trainer, trained)
     trainer.set_model_mode("eval")
     return trainer
 
@@ -47,7 +73,7 @@ def _configuration(path: Path) -> CN:
     extend_cfg(cfg)
     pairs = [word for key, value in flatten(written).items() if concerns(key, written) for word in (key, value)]
     merge_opts(cfg, pairs, source=str(path))
-    cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # there are no training images to keep views of
+    cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # nothing is trained
     cfg.MODEL.INIT_WEIGHTS, cfg.MODEL.BACKBONE.PRETRAINED = "", False  # the run's own weights replace all others
     cfg.freeze()
     return cfg

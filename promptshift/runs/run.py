@@ -11,12 +11,12 @@ from pathlib import Path
 
 from yacs.config import CfgNode as CN
 
-from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
+from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import atomic_path, collect_env_info, log_to, set_deterministic, set_random_seed, write_json
 from dassl.utils.errors import UserError
-from dassl.utils.torchtools import BEST, find_checkpoints
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 from promptshift.runs.config import build_cfg, config_hash
+from promptshift.runs.finished_run import load_tested
 from promptshift.runs.published import expected_accuracy, published_lines
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def _run(
             "--eval-only --model-dir FOLDER"
         )
     if eval_only:
-        trainer.load_model(model_dir, epoch=deployed_epoch(trainer, model_dir) if load_epoch is None else load_epoch)
+        load_tested(trainer, model_dir, load_epoch)
         trainer.test()
     elif no_train:
         return None
@@ -92,14 +92,6 @@ def _run(
     for line in published_lines(cfg, record["metrics"]["accuracy"]):
         log.info(line)
     return record
-
-
-def deployed_epoch(trainer: TrainerX, folder: str | Path) -> int | None:
-    """The checkpoint that the run in `folder` tested: None for its best one, else the number of its last epoch."""
-    folders = [Path(folder, name) for name in trainer.get_model_names()]
-    if any((place / BEST).is_file() for place in folders):
-        return None
-    return max((epoch for place in folders for epoch in find_checkpoints(str(place))), default=None)
 
 
 def make_room(cfg: CN) -> None:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from dassl.data.data_manager import DatasetWrapper
-from dassl.engine import build_trainer
 from dassl.talk import quiet
 from dassl.utils import set_random_seed
 from dassl.utils.errors import UserError
@@ -24,7 +23,7 @@ from promptshift.launch.jobs import Job
 from promptshift.protocols.registry import get_protocol
 from promptshift.randomness import own_random_state
 from promptshift.runs.config import build_cfg
-from promptshift.runs.run import deployed_epoch
+from promptshift.runs.reopen import open_trainer
 from promptshift.studies.bench import Bench
 from promptshift.studies.words import compared
 
@@ -125,14 +124,11 @@ class Target:
         if name not in self._trainers:
             log.info(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been")
             cfg, flags = build_cfg(list(self._job(name).argv))
-            with own_random_state(), quiet():  # a trainer talks while it is built
+            with own_random_state(), quiet():
                 set_random_seed(max(cfg.SEED, 0))
-                trainer = build_trainer(cfg)
-                if flags.model_dir:
-                    trainer.load_model(flags.model_dir, epoch=deployed_epoch(trainer, flags.model_dir))
-                else:
+                trainer = open_trainer(cfg, flags.model_dir)
+                if not flags.model_dir:
                     trainer.load_start()
-            trainer.set_model_mode("eval")
             trainer.options.defrost()
             start = {key: value.clone() for key, value in trainer.prompt_learner.state_dict().items()}
             self._trainers[name] = trainer, start
