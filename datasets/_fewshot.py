@@ -3,11 +3,14 @@
 import logging
 import os
 import random
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.utils import load_pickle, read_json, write_json
-from dassl.utils.errors import UserError
+from dassl.utils.errors import UserError, one_line
+
+from ._entries import plain_names
 
 log = logging.getLogger(f"promptshift.{__name__}")
 
@@ -87,17 +90,25 @@ def _below(item: Datum, base: Path) -> str:
     return item.impath.removeprefix(f"{base}{os.sep}").replace(os.sep, "/")
 
 
-def _match(names: list[str], data: list[Datum], base: Path, path: Path) -> list[Datum]:
-    """The images of `data` whose path below `base` ends a cached path, in cached order."""
+def _match(names: Sequence[object], data: list[Datum], base: Path, path: Path) -> list[Datum]:
+    """The images of `data` whose path below `base` ends a cached path, in cached order; nothing else can be named."""
     known = {_below(item, base): item for item in data}
-    found = []
+    found: list[str] = []
     for name in names:
-        parts = PurePosixPath(name.replace("\\", "/")).parts
+        try:
+            parts = plain_names(name, absolute=True)
+        except ValueError as error:
+            raise UserError(f"{path}: {error}; delete this file to draw anew") from None
         key = next((end for end in ("/".join(parts[start:]) for start in range(len(parts))) if end in known), None)
         if key is None:
-            raise UserError(f"{path} names {name}, which is not in the current split; delete this file to draw anew")
-        found.append(known[key])
-    return found
+            raise UserError(
+                f"{path} names {one_line(name)}, which is not in the current split; delete this file to draw anew"
+            )
+        found.append(key)
+    again = len(found) - len(set(found))
+    if again:
+        log.info(f"{path} names {again:,} images once more; each counts as often as it is named")
+    return [known[key] for key in found]
 
 
 def _read_json_cache(path: Path) -> list[list[str]]:
@@ -105,7 +116,7 @@ def _read_json_cache(path: Path) -> list[list[str]]:
         content = read_json(str(path))
         return [[entry[0] for entry in content[part]] for part in ("train", "val")]
     except (KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path}: not a few-shot file with the keys train and val ({error!r})") from error
+        raise UserError(f"{path}: not a few-shot file with the keys train and val ({one_line(repr(error))})") from error
 
 
 def _read_pickle_cache(path: Path) -> list[list[str]]:
@@ -113,4 +124,6 @@ def _read_pickle_cache(path: Path) -> list[list[str]]:
     try:
         return [[item.impath for item in content.get(part, [])] for part in ("train", "val")]  # ImageNet's: no val
     except (AttributeError, TypeError) as error:
-        raise UserError(f"{path}: not a few-shot file of Dassl ({error!r}); delete it to draw anew") from error
+        raise UserError(
+            f"{path}: not a few-shot file of Dassl ({one_line(repr(error))}); delete it to draw anew"
+        ) from error

@@ -84,7 +84,7 @@ def obtain_images(facts: ImageSet, root: str | Path, download: bool = True) -> P
 
 
 def _shared(root: str | Path, file: Archive) -> bool:
-    """Whether another dataset's folder has the file: the class names of ImageNet serve its variants."""
+    """Return whether another dataset's folder has the file: the class names of ImageNet serve its variants."""
     return Path(root, "imagenet", file.file).is_file()
 
 

@@ -14,11 +14,11 @@ from yacs.config import CfgNode
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.utils.errors import UserError, suggest
 
+from ._entries import Item
 from ._fewshot import MAX_VAL_SHOTS, fewshot_sets
 from ._image_facts import IMAGE_SETS, VAL_IS_TEST, ImageSet
 from ._image_readers import label_names, read_parts
 from ._obtain import missing_images_help, obtain_images
-from ._splits import Item
 from ._subsample import relabel, select_labels
 
 log = logging.getLogger(f"promptshift.{__name__}")
@@ -48,7 +48,7 @@ class ImageSetDataset(DatasetBase):
         image_dir = obtain_images(facts, root, options.get("DOWNLOAD", True))
         self.dataset_dir, self.image_dir = str(folder), str(image_dir)
         try:
-            parts = read_parts(facts, image_dir, root)
+            parts = read_parts(facts, image_dir, root, self.val_is_test)
         except UserError as error:
             raise UserError(f"{error}; {missing_images_help(facts, folder)}") from error
         names = label_names(facts, [item for part in parts for item in part])

@@ -5,10 +5,12 @@ import logging
 import torch
 import torch.nn.functional as F
 
+from dassl.config.options import text
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import SELECTED, fill, template_of
 from promptshift.modeling.text_tower import TextTower
+from promptshift.runs.public_blocks import precision
 
 log = logging.getLogger(f"promptshift.{__name__}")
 
@@ -23,7 +25,9 @@ class ZeroshotCLIP(PromptTrainer):
     """
 
     BLOCK = "ZSCLIP"
-    DEFAULTS = dict(PREC="fp16", TEMPLATE="")
+    DEFAULTS = dict(
+        PREC=precision(), TEMPLATE=text("", holding="{}", about="prompt with {} for the class; '': the dataset's")
+    )
     STARTS_FROM = ""  # nothing: protocols make evaluation jobs alone
 
     def build_prompts(self, clip, classnames):

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import random
+import stat
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from .errors import UserError, suggest
+from .errors import UserError, one_line, suggest
 
 __all__ = [
     "atomic_path",
@@ -33,6 +34,10 @@ __all__ = [
     "tolist_if_not",
     "write_json",
 ]
+
+# What data sets consist of. Pillow knows forty formats more and tells them by their content, not by the name: a
+# PostScript file called x.png would be handed to Ghostscript, which is a program that runs what is in it.
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 
 def mkdir_if_missing(dirname: str | os.PathLike) -> None:
@@ -74,15 +79,19 @@ def read_json(fpath: str | os.PathLike) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing, cannot be read or is not JSON.
     """
     try:
+        if not stat.S_ISREG(os.stat(fpath).st_mode):  # opening a pipe waits for its writer
+            raise UserError(f"cannot read {_shown(fpath)}: it is no regular file")
         with open(fpath, encoding="utf-8") as file:
             return json.load(file)
     except FileNotFoundError:
-        raise UserError(f"no such JSON file: {fpath}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"not valid JSON: {fpath} ({error})") from None
+        raise UserError(f"no such JSON file: {_shown(fpath)}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {_shown(fpath)}: {one_line(error.strerror or error)}") from None
+    except (ValueError, RecursionError) as error:  # no UTF-8, 5,000 digits in a row; brackets by the thousand
+        raise UserError(f"not valid JSON: {_shown(fpath)} ({one_line(error)})") from None
 
 
 def write_json(obj: Any, fpath: str | os.PathLike) -> None:
@@ -92,20 +101,36 @@ def write_json(obj: Any, fpath: str | os.PathLike) -> None:
 
 
 def read_image(path: str | os.PathLike) -> Image.Image:
-    """Read an image as RGB.
+    """Read an image as RGB: all of its pixels, of the first frame where there are several.
 
     Raises:
-        UserError: the file is missing, empty, cut off or no image.
+        UserError: the file is missing, no regular file, empty, cut off, too large or no image of `IMAGE_FORMATS`.
     """
     try:
-        with Image.open(path) as image:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe waits for its writer, a device may never end
+            raise UserError(f"cannot read image {_shown(path)}: it is no regular file; replace or remove it")
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             return image.convert("RGB")
     except FileNotFoundError:
-        raise UserError(f"no such image: {path}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        size = f"{os.path.getsize(path)} bytes" if os.path.isfile(path) else "not a file"
-        reason = " ".join(str(error).split())
-        raise UserError(f"cannot read image {path} ({size}): {reason}; replace or remove the file") from None
+        raise UserError(f"no such image: {_shown(path)}") from None
+    except UserError:
+        raise
+    except Exception as error:  # a decoder on damaged data raises anything, RuntimeError and struct.error among it
+        size = f" ({os.path.getsize(path)} bytes)" if _exists(path) else ""
+        reason = one_line(getattr(error, "strerror", None) or error)
+        raise UserError(f"cannot read image {_shown(path)}{size}: {reason}; replace or remove the file") from None
+
+
+def _exists(path: str | os.PathLike) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a null character
+        return False
+
+
+def _shown(path: str | os.PathLike) -> str:
+    return one_line(os.fspath(path), 400)
 
 
 def set_random_seed(seed: int) -> None:

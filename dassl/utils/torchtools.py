@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from . import legacy
+from .archives import refuse_harmful_file
 from .errors import UserError
 from .tools import atomic_path
 
@@ -90,6 +91,7 @@ def _load_torch_file(fpath: str | os.PathLike) -> Any:
     if os.path.getsize(fpath) == 0:
         raise UserError(f"checkpoint {fpath} is empty (0 bytes): expected a file written by torch.save")
     try:
+        refuse_harmful_file(fpath)
         try:
             return torch.load(fpath, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:  # an object of a class that only the restricted reader lets pass, inert

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
+from dassl.config.options import at_least, between, choice, whole
 from dassl.data.data_manager import DatasetWrapper
 from dassl.data.transforms import build_transform
 from dassl.talk import quiet
@@ -43,13 +44,14 @@ MOST_AT_ONCE = 64  # images adapted together where memory allows more
 MOST_BYTES = 2**28  # of their views
 HALF_PRECISION_SCALE = 1000.0  # of the loss in the backward pass, as the released codes' scaler begins
 
+TPT = "arXiv 2209.07511"
 TEST_TIME_DEFAULTS = dict(
-    VIEWS=64,  # of an image: the clean one and 63 random ones
-    TPT_THRESHOLD=0.1,  # share of the views that are confident: int(64 * 0.1) = 6
-    TTA_STEPS=1,
-    LR=5e-3,
-    WEIGHT_DECAY=0.01,  # of AdamW, made anew for every image
-    AUGMIX="off",  # mix the random views: on, off, or auto (off for ImageNet and its variants)
+    VIEWS=whole(64, least=2, source=TPT, about="of an image: the clean one and random ones"),
+    TPT_THRESHOLD=between(0, 1, 0.1, source=TPT, about="share of the views that are confident: int(64 * 0.1) = 6"),
+    TTA_STEPS=whole(1, least=1, source=TPT),
+    LR=at_least(0, 5e-3, source=TPT, about="of AdamW, made anew for every image"),
+    WEIGHT_DECAY=at_least(0, 0.01, source="torch's AdamW, as TPT's tpt_classification.py leaves it"),
+    AUGMIX=choice("on", "off", "auto", default="off", about="mix the random views; auto: but for ImageNet's sets"),
     **START_DEFAULTS,
 )
 
@@ -98,14 +100,6 @@ class AdaptingTrainer(StartsFromRun):
     def check_options(cls, cfg: CN) -> None:
         super().check_options(cfg)
         o, block = cfg.TRAINER[cls.BLOCK], f"TRAINER.{cls.BLOCK}"
-        if o.VIEWS < 2:
-            raise UserError(f"{block}.VIEWS: {o.VIEWS}; allowed: 2 and more, the clean view and random ones")
-        if o.TTA_STEPS < 1:
-            raise UserError(f"{block}.TTA_STEPS: {o.TTA_STEPS}; allowed: 1 and more")
-        if o.AUGMIX not in ("on", "off", "auto"):
-            raise UserError(f"{block}.AUGMIX: '{o.AUGMIX}'; allowed: on, off, auto")
-        if cfg.TEST.TTA_BATCH < 0:
-            raise UserError(f"TEST.TTA_BATCH: {cfg.TEST.TTA_BATCH}; allowed: 0 (as many as memory allows) and more")
         check_share(f"{block}.TPT_THRESHOLD", o.TPT_THRESHOLD, o.VIEWS)
 
     def build_model(self) -> None:

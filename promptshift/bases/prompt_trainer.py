@@ -20,7 +20,7 @@ from dassl.utils.errors import UserError, suggest
 from promptshift.bases.feature_views import feature_view_loader
 from promptshift.bases.finite import first_bad_output, first_bad_weight
 from promptshift.losses import accuracy
-from promptshift.modeling.clip import OPENAI_NAMES, PRECISIONS, FrozenCLIP, load_clip
+from promptshift.modeling.clip import OPENAI_NAMES, FrozenCLIP, load_clip
 from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.features import cached_features
 from promptshift.paths import output_root
@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 class PromptTrainer(TrainerX):
     """Loads CLIP, registers what is learnt, steps, evaluates. A paper adds its prompts, loss and prediction.
 
-    A subclass sets BLOCK and DEFAULTS (its keys under cfg.TRAINER, read once into `self.options`) and implements:
+    A subclass sets BLOCK and DEFAULTS (its keys under cfg.TRAINER with what they allow, read once into
+    `self.options`) and implements:
       build_prompts(clip, classnames) -> {registered name: nn.Module to train}
       class_features() -> (K, E), L2-normalised: the text side under what is learnt
       image_features(images) -> (B, E), L2-normalised, when its image tower is prompted too (FROZEN_IMAGES = False)
@@ -52,7 +53,10 @@ class PromptTrainer(TrainerX):
 
     @classmethod
     def check_options(cls, cfg: CN) -> None:
-        """Refuses what can be refused before data or weights are touched."""
+        """Refuses, before data or weights are touched, what several keys together rule out; changes nothing.
+
+        What a single key allows is declared beside its default, see `dassl.config.options`.
+        """
         name, known = cfg.MODEL.BACKBONE.NAME, [*OPENAI_NAMES, *EMBEDDED]
         if not name:
             raise UserError("MODEL.BACKBONE.NAME is empty; give --config-file or --backbone")
@@ -61,9 +65,10 @@ class PromptTrainer(TrainerX):
                 f"MODEL.BACKBONE.NAME: unknown backbone '{name}'; allowed: {', '.join(known)}, "
                 f"or an open_clip 'model:pretrained' pair{suggest(name, known)}"
             )
-        options = cfg.TRAINER.get(cls.BLOCK, {})
-        if options.get("PREC", "fp32") not in PRECISIONS:
-            raise UserError(f"TRAINER.{cls.BLOCK}.PREC: '{options.PREC}'; allowed: {', '.join(PRECISIONS)}")
+
+    @classmethod
+    def fill_in(cls, cfg: CN) -> None:
+        """Hook, before `check_options`: sets keys that follow from others where the configuration leaves them open."""
 
     @classmethod
     def stage_configuration(cls, cfg: CN) -> CN | None:

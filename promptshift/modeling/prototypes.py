@@ -20,6 +20,7 @@ from dassl.utils import atomic_path
 from dassl.utils.errors import UserError
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.multimodal import Prompts
+from promptshift.modeling.projection import layer_norm, project_features
 from promptshift.modeling.vision_tower import VisionTower
 
 
@@ -199,6 +200,5 @@ def patch_features(tower: VisionTower, tokens: Tensor, prompts: int) -> Tensor:
         (B, E), L2-normalised, float32.
     """
     patches = tower.blocks[-1](tokens)[:, 1 : tokens.shape[1] - prompts]
-    pooled = tower.visual.ln_post(patches).mean(dim=1)
-    projected = pooled if tower.visual.proj is None else pooled @ tower.visual.proj
-    return F.normalize(projected.float(), dim=-1)
+    pooled = layer_norm(patches, tower.visual.ln_post).mean(dim=1)
+    return F.normalize(project_features(pooled, tower.visual.proj), dim=-1)

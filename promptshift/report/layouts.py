@@ -46,12 +46,12 @@ class Layout:
     left_out: tuple[str, ...] = ()
 
     def is_free(self, key: str) -> bool:
-        """Returns whether a configuration key may differ within a row."""
+        """Return whether a configuration key may differ within a row."""
         return prefixes(self.free)(key)
 
 
 def _trained_on(run: Run) -> str | None:
-    """Returns the dataset that an evaluation job's weights were trained on; None for the training job itself."""
+    """Return the dataset that an evaluation job's weights were trained on; None for the training job itself."""
     if run.split == "val":
         return None
     training = inspect(run.folder.parents[1] / "train" / run.folder.name).record
@@ -59,7 +59,7 @@ def _trained_on(run: Run) -> str | None:
 
 
 def _other_column(run: Run) -> str:
-    """Returns what a run outside the known protocols was tested on."""
+    """Return what a run outside the known protocols was tested on."""
     part = "" if run.classes == "all" else f" {run.classes} classes"
     return ("+".join(run.targets) or run.dataset) + part
 
@@ -132,7 +132,7 @@ LAYOUTS = {
 
 
 def runs_of(protocol: str, runs: Sequence[Run]) -> list[Run]:
-    """Returns the runs of a protocol's tables; `TRANSFER` protocols share the runs on what was trained on."""
+    """Return the runs of a protocol's tables; `TRANSFER` protocols share the runs on what was trained on."""
     own = [run for run in runs if run.protocol == protocol]
     if protocol not in TRANSFER:
         return own
@@ -145,12 +145,12 @@ def runs_of(protocol: str, runs: Sequence[Run]) -> list[Run]:
 
 
 def layout_of(protocol: str) -> Layout:
-    """Returns the layout of a protocol, that of "other runs" for protocols without one."""
+    """Return the layout of a protocol, that of "other runs" for protocols without one."""
     return _STUDIES if protocol == STUDIES else LAYOUTS.get(protocol, _OTHER)
 
 
 def ordered_columns(protocol: str, dataset: str, present: Iterable[str]) -> list[str]:
-    """Returns the columns of a table: every domain of the dataset where they are domains, else those present."""
+    """Return the columns of a table: every domain of the dataset where they are domains, else those present."""
     present = set(present)
     if protocol in ("multi_source", "single_source"):
         known = _domains(dataset)
@@ -169,6 +169,6 @@ def _domains(dataset: str) -> tuple[str, ...]:
 
 
 def run_links(run: Run) -> list[tuple[str, Path]]:
-    """Returns (what, file) of a run's files that exist: configuration, log, result."""
+    """Return (what, file) of a run's files that exist: configuration, log, result."""
     names = (("configuration", "config.yaml"), ("log", "log.txt"), ("result", "result.json"))
     return [(what, run.folder / name) for what, name in names if (run.folder / name).is_file()]

@@ -57,18 +57,18 @@ class Row:
 
     @property
     def seeds(self) -> list[int]:
-        """Returns every seed that occurs in some column."""
+        """Return every seed that occurs in some column."""
         return sorted({seed for runs in self.cells.values() for seed in runs})
 
     def cell(self, column: str) -> Traced | None:
-        """Returns mean and spread over the seeds of a column, None where no run is."""
+        """Return mean and spread over the seeds of a column, None where no run is."""
         runs = self.cells.get(column, {})
         if not runs:
             return None
         return _traced([run.accuracy for run in runs.values()], runs.values(), len(self.seeds))
 
     def average(self, columns: Sequence[str]) -> Traced | None:
-        """Returns mean and spread over seeds of the mean over columns, of the seeds that every column has."""
+        """Return mean and spread over seeds of the mean over columns, of the seeds that every column has."""
         complete = [seed for seed in self.seeds if all(seed in self.cells.get(column, {}) for column in columns)]
         if not complete:
             return None
@@ -77,7 +77,7 @@ class Row:
         return _traced(values, runs, len(self.seeds))
 
     def harmonic(self) -> Traced | None:
-        """Returns H of the mean base and mean new accuracy; its spread is that of the H of each seed."""
+        """Return H of the mean base and mean new accuracy; its spread is that of the H of each seed."""
         base, new = self.cells.get("Base", {}), self.cells.get("New", {})
         if not base or not new:
             return None
@@ -87,7 +87,7 @@ class Row:
         return Traced(value, spread, (*base.values(), *new.values()), len(self.seeds))
 
     def pairs(self) -> dict[tuple[str, int], float]:
-        """Returns accuracy by (column, seed), for paired tests."""
+        """Return accuracy by (column, seed), for paired tests."""
         return {(column, seed): run.accuracy for column, runs in self.cells.items() for seed, run in runs.items()}
 
 
@@ -97,7 +97,7 @@ def _traced(values: Sequence[float], runs: Iterable[Run], wanted: int) -> Traced
 
 
 def rows_of(runs: Sequence[Run], layout: Layout) -> list[Row]:
-    """Returns the rows of one table, sorted by trainer; a trainer has a row for every configuration that it was run in.
+    """Return the rows of one table, sorted by trainer; a trainer has a row for every configuration that it was run in.
 
     Args:
         runs: the runs of the table.
@@ -111,7 +111,7 @@ def rows_of(runs: Sequence[Run], layout: Layout) -> list[Row]:
 
 
 def _groups(runs: Sequence[Run], layout: Layout) -> list[list[Run]]:
-    """Returns the runs of a trainer by configuration, the largest group first."""
+    """Return the runs of a trainer by configuration, the largest group first."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         settings = "" if run.cfg is None else family(run.cfg, layout.is_free)
@@ -120,7 +120,7 @@ def _groups(runs: Sequence[Run], layout: Layout) -> list[list[Run]]:
 
 
 def _row(runs: list[Run], first: list[Run], layout: Layout) -> Row:
-    """Makes a row; what sets it apart from the trainer's largest row stands in its label and in a note."""
+    """Make a row; what sets it apart from the trainer's largest row stands in its label and in a note."""
     run, main = runs[0], first[0]
     marks = _marks(run)
     label = run.trainer + "".join(_SIGNS[mark] for mark in marks)
@@ -150,7 +150,7 @@ def _marks(run: Run) -> tuple[str, ...]:
 
 
 def _what_differs(run: Run, main: Run, layout: Layout) -> tuple[str, str]:
-    """Returns (what to write behind the trainer's name, the same as a sentence)."""
+    """Return (what to write behind the trainer's name, the same as a sentence)."""
     if run.log_only != main.log_only:
         return "from logs" if run.log_only else "with results", "results and logs are not averaged together"
     if run.cfg is None or main.cfg is None:
@@ -163,7 +163,7 @@ def _what_differs(run: Run, main: Run, layout: Layout) -> tuple[str, str]:
 
 
 def _cells(runs: Sequence[Run], layout: Layout) -> tuple[dict[str, dict[int, Run]], list[str]]:
-    """Returns column -> seed -> run, and a note for every run that was left out because a newer one is there."""
+    """Return column -> seed -> run, and a note for every run that was left out because a newer one is there."""
     cells: dict[str, dict[int, Run]] = {}
     notes = []
     for run in sorted(runs, key=lambda run: (run.seed, run.finished, run.place), reverse=True):  # newest first

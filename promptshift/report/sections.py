@@ -52,7 +52,7 @@ class Section:
 
 
 def sections_of(runs: Sequence[Run], baseline: str = "") -> list[Section]:
-    """Returns a section for every protocol, dataset and backbone, overviews over datasets first.
+    """Return a section for every protocol, dataset and backbone, overviews over datasets first.
 
     Args:
         runs: every usable run.
@@ -111,17 +111,17 @@ def _section(protocol: str, layout: Layout, name: tuple[str, str], runs: Sequenc
 
 
 def _asks_nothing(row: Row, protocol: str, column: str) -> bool:
-    """Returns whether an empty cell lacks no run: a method has either no training images, column 0, or some."""
+    """Return whether a cell is rightly empty: a zero-shot method has column 0 of few_shot alone, any other lacks it."""
     return protocol == "few_shot" and (column == "0") != ("0" in row.cells)
 
 
 def _file_name(*words: str) -> str:
-    """Returns words as one name without characters that a file system or a link dislikes."""
+    """Return words as one name without characters that a file system or a link dislikes."""
     return re.sub(r"[^\w.+-]", "", "-".join(words).replace(" ", "_"))
 
 
 def _published(row: Row, protocol: str, layout: Layout, backbone: str) -> list[papers.PaperRow]:
-    """Returns the published rows of a trainer that print a number for some column of this table."""
+    """Return the published rows of a trainer that print a number for some column of this table."""
     run = next(run for column in row.cells.values() for run in column.values())
     found = papers.find(trainer=row.trainer, protocol=protocol, dataset=layout.paper_dataset(run), backbone=backbone)
     return [paper for paper in found if any(value is not None for value in paper.values.values())]
@@ -130,7 +130,7 @@ def _published(row: Row, protocol: str, layout: Layout, backbone: str) -> list[p
 def _paper_rows(
     row: Row, paper: papers.PaperRow, header: Sequence[str], ours: dict[str, Traced | None]
 ) -> list[tuple[Cell, ...]]:
-    """Returns a published row in the table's columns, and ours less it where both have a number."""
+    """Return a published row in the table's columns, and ours less it where both have a number."""
     values = {name: value for name, value in paper.values.items() if value is not None}
     printed = [Measured(values[name], paper.std[name]) if name in values else None for name in header]
     gaps = [
@@ -143,7 +143,7 @@ def _paper_rows(
 
 
 def _general_notes(rows: Sequence[Row], extra: Sequence[str], runs: Sequence[Run], layout: Layout) -> list[str]:
-    """Returns the lines below a table of our runs."""
+    """Return the lines below a table of our runs."""
     notes = []
     if any(_is_mini(run) for run in runs):
         from promptshift.protocols.seed_table import MINI_NOTE
@@ -175,7 +175,7 @@ def _is_mini(run: Run) -> bool:
 
 
 def _tests(rows: Sequence[Row], baseline: str, caption: str) -> Table | None:
-    """Returns the paired tests of every other row against the baseline's, None where there is no pair."""
+    """Return the paired tests of every other row against the baseline's, None where there is no pair."""
     names = [row.trainer for row in rows]
     chosen = next((name for name in (baseline, "ZeroshotCLIP") if name in names), names[0] if names else "")
     reference = next((row for row in rows if row.trainer == chosen), None)
@@ -234,7 +234,7 @@ def _overviews(protocol: str, layout: Layout, sections: Sequence[Section]) -> li
 
 
 def _only_rows(section: Section) -> dict[str, Row | None]:
-    """Returns trainer -> its row, None where it has several."""
+    """Return trainer -> its row, None where it has several."""
     rows: dict[str, Row | None] = {}
     for row in section.rows:
         rows[row.trainer] = None if row.trainer in rows else row
@@ -242,7 +242,7 @@ def _only_rows(section: Section) -> dict[str, Row | None]:
 
 
 def _overview(sections: Sequence[Section]) -> tuple[tuple[str, ...], tuple[tuple[Cell, ...], ...]]:
-    """Returns header and rows: a trainer's average on every dataset, and their mean where all are there."""
+    """Return header and rows: a trainer's average on every dataset, and their mean where all are there."""
     datasets = [section.dataset for section in sections]
     by_trainer: dict[str, list[Traced | None]] = {}
     for index, section in enumerate(sections):
@@ -257,7 +257,7 @@ def _overview(sections: Sequence[Section]) -> tuple[tuple[str, ...], tuple[tuple
 
 
 def _overview_of_halves(sections: Sequence[Section]) -> tuple[tuple[str, ...], tuple[tuple[Cell, ...], ...]]:
-    """Returns header and rows: mean base and new accuracy over the datasets, and H of these means."""
+    """Return header and rows: mean base and new accuracy over the datasets, and H of these means."""
     trainers = dict.fromkeys(row.trainer for section in sections for row in section.rows)
     body = []
     for trainer in trainers:
@@ -271,7 +271,7 @@ def _overview_of_halves(sections: Sequence[Section]) -> tuple[tuple[str, ...], t
 
 
 def _published_average(trainer: str, backbone: str) -> list[tuple[Cell, ...]]:
-    """Returns the published rows of a trainer's average over the papers' eleven datasets."""
+    """Return the published rows of a trainer's average over the papers' eleven datasets."""
     found = papers.find(trainer=trainer, protocol="base_to_new", dataset=AVERAGE, backbone=backbone)
     return [
         (

@@ -35,7 +35,7 @@ class Found:
 
 
 def inspect(folder: str | Path) -> Found:
-    """Returns what one run folder holds."""
+    """Return what one run folder holds."""
     folder = Path(folder)
     path = folder / FILE_NAME
     if path.exists():
@@ -49,7 +49,7 @@ def inspect(folder: str | Path) -> Found:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Returns whether a file is a JSON object that never claimed to be one of our results."""
+    """Return whether a file is a JSON object that never claimed to be one of our results."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -58,7 +58,7 @@ def _is_foreign(path: Path) -> bool:
 
 
 def collect(roots: Iterable[str | Path]) -> list[Found]:
-    """Returns every run below `roots`, sorted by folder: finished ones, unfinished ones and unreadable ones.
+    """Return every run below `roots`, sorted by folder: finished ones, unfinished ones and unreadable ones.
 
     Raises:
         UserError: a root is not a folder, or no run was found below any of them.

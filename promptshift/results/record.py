@@ -108,7 +108,7 @@ _CHOICES = {
 
 
 def write_result(output_dir: str | Path, record: Record) -> Path:
-    """Writes `output_dir/result.json` atomically and returns its path.
+    """Write `output_dir/result.json` atomically and return its path.
 
     Raises:
         UserError: a field is missing, unknown, of the wrong type or out of range.
@@ -121,7 +121,7 @@ def write_result(output_dir: str | Path, record: Record) -> Path:
 
 
 def read_result(path: str | Path) -> Record:
-    """Reads one `result.json`, given itself or the folder that holds it.
+    """Read one `result.json`, given itself or the folder that holds it.
 
     Raises:
         UserError: the file is missing or not JSON, a field is missing, unknown, of the wrong type or
@@ -142,7 +142,7 @@ def read_result(path: str | Path) -> Record:
 
 
 def _check(fields: dict[str, Any], path: Path) -> None:
-    """Raises a UserError that names the first field of `fields` that does not fit the schema."""
+    """Raise a UserError that names the first field of `fields` that does not fit the schema."""
     for name in fields:
         if name not in _TYPES:
             raise UserError(f"{path}: unknown field {name!r}{suggest(name, list(_TYPES))}")
@@ -159,7 +159,7 @@ def _check(fields: dict[str, Any], path: Path) -> None:
 
 
 def _check_numbers(fields: dict[str, Any], path: Path) -> None:
-    """Raises a UserError for metrics that are absent, not finite numbers or not percentages."""
+    """Raise a UserError for metrics that are absent, not finite numbers or not percentages."""
     metrics = fields["metrics"]
     if "accuracy" not in metrics:
         raise UserError(f"{path}: field 'metrics.accuracy' is missing")
@@ -176,7 +176,7 @@ def _check_numbers(fields: dict[str, Any], path: Path) -> None:
 
 
 def environment_versions() -> dict[str, str | None]:
-    """Returns the versions of Python and of the libraries that numbers depend on, None where not installed."""
+    """Return the versions of Python and of the libraries that numbers depend on, None where not installed."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name, distribution in _DISTRIBUTIONS.items():
         try:
@@ -187,7 +187,7 @@ def environment_versions() -> dict[str, str | None]:
 
 
 def git_hash() -> str | None:
-    """Returns the commit of the checkout ("-dirty" appended when tracked files differ), None outside git."""
+    """Return the commit of the checkout ("-dirty" appended when tracked files differ), None outside git."""
     command = ["git", "-C", str(checkout()), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -197,7 +197,7 @@ def git_hash() -> str | None:
 
 
 def peak_memory_mb(device: Any = "cpu") -> float:
-    """Returns the most memory held so far, in MiB.
+    """Return the most memory held so far, in MiB.
 
     Args:
         device: what the run computed on, anything that `torch.device` takes. On CUDA the number is the

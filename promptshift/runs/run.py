@@ -14,6 +14,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import atomic_path, collect_env_info, log_to, set_deterministic, set_random_seed, write_json
 from dassl.utils.errors import UserError
+from dassl.utils.yaml_reader import read_yaml
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 from promptshift.runs.config import build_cfg, config_hash
 from promptshift.runs.finished_run import load_tested
@@ -117,9 +118,7 @@ def _belongs_to_run(path: Path) -> bool:
 def _same_run(written: Path, cfg: CN) -> bool:
     """Whether the run on disk can be continued: the same configuration, the number of epochs aside."""
     try:
-        with open(written) as file:
-            old = CN.load_cfg(file)
-        old, new = old.clone(), cfg.clone()
+        old, new = CN(read_yaml(written)), cfg.clone()
         for node in (old, new):
             node.defrost()
             node.OPTIM.MAX_EPOCH = 0

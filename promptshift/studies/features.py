@@ -11,7 +11,7 @@ from promptshift.modeling.features import cached_features
 
 
 def test_features(trainer: TrainerX) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns frozen features (N, E), labels (N,) and domain indices (N,) of the test images.
+    """Return frozen features (N, E), labels (N,) and domain indices (N,) of the test images.
 
     Raises:
         UserError: the trainer's image tower is not frozen.
@@ -20,7 +20,7 @@ def test_features(trainer: TrainerX) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def split_features(trainer: TrainerX, loader) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns frozen features (N, E), labels (N,) and domain indices (N,) of the images of a test-style loader.
+    """Return frozen features (N, E), labels (N,) and domain indices (N,) of the images of a test-style loader.
 
     Raises:
         UserError: the trainer's image tower is not frozen.
@@ -34,6 +34,6 @@ def split_features(trainer: TrainerX, loader) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def in_batches(trainer: TrainerX, function, features: Tensor) -> Tensor:
-    """Returns function(features) on the CPU, computed batch by batch."""
+    """Return function(features) on the CPU, computed batch by batch."""
     size = trainer.cfg.DATALOADER.TEST.BATCH_SIZE
     return torch.cat([function(part.to(trainer.device)).cpu() for part in features.split(size)])

@@ -45,15 +45,15 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
     def draw(self) -> Figure | None:
-        """Returns the picture, all panels side by side; None for a table without one."""
+        """Return the picture, all panels side by side; None for a table without one."""
         return draw(self.kind, list(self.panels)) if self.kind else None
 
     def draw_panels(self) -> list[Figure]:
-        """Returns a picture of every panel."""
+        """Return a picture of every panel."""
         return [draw(self.kind, [panel]) for panel in self.panels]
 
     def write(self, output: Path) -> list[Path]:
-        """Writes `<name>.json`, its picture and its table below `output`/figures; returns their paths."""
+        """Write `<name>.json`, its picture and its table below `output`/figures; return their paths."""
         folder = output / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -68,7 +68,7 @@ class Outcome:
 
 
 def read_outcome(path: Path) -> Outcome:
-    """Reads what `Outcome.write` wrote.
+    """Read what `Outcome.write` wrote.
 
     Raises:
         UserError: the file is unreadable or of another kind; the line names it.

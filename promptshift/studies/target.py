@@ -110,7 +110,7 @@ class Target:
         self.about = f"{self.place}, {held}, seed {self.seed}"
 
     def _job(self, trainer: str) -> Job:
-        """Returns the trainer's job on the target; what it waits for is run."""
+        """Return the trainer's job on the target; what it waits for is run."""
         if trainer not in self._jobs:
             request = self.bench.request(trainer, protocol=self.protocol)
             jobs = [job for job in get_protocol(self.protocol)(request).jobs if job.seed == self.seed]
@@ -120,7 +120,7 @@ class Target:
         return self._jobs[trainer]
 
     def _trainer(self, name: str) -> AdaptingTrainer:
-        """Returns the trainer with the prompts to start from; it is built once."""
+        """Return the trainer with the prompts to start from; it is built once."""
         if name not in self._trainers:
             log.info(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been")
             cfg, flags = build_cfg(list(self._job(name).argv))
@@ -135,7 +135,7 @@ class Target:
         return self._trainers[name][0]
 
     def prepared(self, variant: Variant) -> AdaptingTrainer:
-        """Returns the variant's trainer with the prompts to start from, prepared for a stream if it adapts; what it was
+        """Return the variant's trainer with the prompts to start from, prepared for a stream if it adapts; what it was
         before is gone."""
         trainer = self._trainer(variant.trainer)
         trainer.prompt_learner.load_state_dict(self._trainers[variant.trainer][1])  # discrimination moves them
@@ -151,16 +151,16 @@ class Target:
         return trainer
 
     def labels(self) -> list[int]:
-        """Returns the label of every test image of the target."""
+        """Return the label of every test image of the target."""
         return [item.label for item in self._trainer("PromptSync").test_loader.dataset.data_source]
 
     def choose(self) -> list[int]:
-        """Returns `IMAGES` (environment; 0: all) row numbers of test images, drawn and ordered by the seed."""
+        """Return `IMAGES` (environment; 0: all) row numbers of test images, drawn and ordered by the seed."""
         total, wanted = len(self.labels()), whole("IMAGES", IMAGES)
         return random.Random(self.seed).sample(range(total), min(wanted or total, total))
 
     def adapted(self, variant: Variant, rows: Sequence[int], measure: Measure | None = None) -> Adapted:
-        """Returns what a variant makes of some test images.
+        """Return what a variant makes of some test images.
 
         Args:
             rows: their numbers among the test images.
@@ -175,7 +175,7 @@ class Target:
 
 
 def _batches(trainer: AdaptingTrainer, items: list) -> Iterator[Tensor]:
-    """Yields views (N, V, 3, S, S) of the images, those that a stream of them has."""
+    """Yield views (N, V, 3, S, S) of the images, those that a stream of them has."""
     cfg = trainer.cfg
     views = StreamViews(DatasetWrapper(cfg, items, trainer.view_transform()), cfg.DATASET.ROOT, cfg.SEED, strict=True)
     batches = batches_from(0, len(items), trainer.images_at_once())
@@ -195,7 +195,7 @@ def _one_batch(trainer: AdaptingTrainer, views: Tensor, adapts: bool, measure: M
 
 
 def whole(name: str, default: int, least: int = 0) -> int:
-    """Returns the whole number in an environment variable.
+    """Return the whole number in an environment variable.
 
     Raises:
         UserError: it is something else or less than `least`.
@@ -207,10 +207,10 @@ def whole(name: str, default: int, least: int = 0) -> int:
 
 
 def over_images(first: str, a: Tensor, second: str, b: Tensor, what: str = "images") -> str:
-    """Returns how `first` differs from `second` in a number of each image, (N,) each, in words with its interval."""
+    """Return how `first` differs from `second` in a number of each image, (N,) each, in words with its interval."""
     return compared(first, by_row(a), second, by_row(b), (what, what), what)
 
 
 def by_row(values: Tensor) -> Mapping[int, float]:
-    """Returns values (N,) by their row number."""
+    """Return values (N,) by their row number."""
     return dict(enumerate(values.tolist()))

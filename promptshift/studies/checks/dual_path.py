@@ -37,16 +37,16 @@ class Scores:
     classnames: list[str]
 
     def accuracy(self, alpha: float) -> float:
-        """Returns the accuracy in percent when the negative score has weight `alpha`."""
+        """Return the accuracy in percent when the negative score has weight `alpha`."""
         return 100 * float(self.right(alpha).double().mean())
 
     def right(self, alpha: float) -> Tensor:
-        """Returns which images are classified right, (N,) bool."""
+        """Return which images are classified right, (N,) bool."""
         return (self.positive - alpha * self.negative).argmax(dim=1) == self.labels
 
 
 def scores_of(done: Done) -> Scores:
-    """Returns the scores of a finished DPSPG run on its test images."""
+    """Return the scores of a finished DPSPG run on its test images."""
     trainer = reopen(done.folder, images=True)
     features, labels, _ = test_features(trainer)
     positive, negative = (
@@ -57,14 +57,14 @@ def scores_of(done: Done) -> Scores:
 
 @study("alpha", "accuracy of DPSPG against the weight of the negative score")
 def alpha(bench: Bench) -> list[Outcome]:
-    """Scores the same trained weights with every weight of the negative score."""
+    """Score the same trained weights with every weight of the negative score."""
     runs = bench.leave_one_out("DPSPG")
     scores = {key: scores_of(done) for key, done in runs.items()}
     return [alpha_outcome(place_of(runs), scores)]
 
 
 def alpha_outcome(name: str, scores: dict[tuple[str, int], Scores]) -> Outcome:
-    """Returns the sweep over `ALPHAS` from the scores by (domain, seed)."""
+    """Return the sweep over `ALPHAS` from the scores by (domain, seed)."""
     by_alpha = {a: {key: score.accuracy(a) for key, score in scores.items()} for a in ALPHAS}
     domains, seeds = list(dict.fromkeys(key[0] for key in scores)), sorted({key[1] for key in scores})
     curves = {
@@ -110,7 +110,7 @@ def negative_constraint(bench: Bench) -> list[Outcome]:
 
 
 def constraint_outcome(name: str, scores: dict[tuple[str, int], Scores]) -> Outcome:
-    """Returns delta per class against the gain in accuracy of that class, from the scores by (domain, seed).
+    """Return delta per class against the gain in accuracy of that class, from the scores by (domain, seed).
 
     delta of an image is the smallest negative score of a wrong class less that of the true class.
     """
@@ -164,7 +164,7 @@ def constraint_outcome(name: str, scores: dict[tuple[str, int], Scores]) -> Outc
 
 
 def class_points(scores: list[Scores]) -> list[tuple[str, float, float]]:
-    """Returns (class, mean delta, gain in points of its accuracy), means over runs of one domain."""
+    """Return (class, mean delta, gain in points of its accuracy), means over runs of one domain."""
     points = []
     for k, classname in enumerate(scores[0].classnames):
         deltas, gains = [], []

@@ -36,7 +36,7 @@ class Grain:
 
 @study("granularity", "LDPF with latent domains coarser or finer than the annotated ones, against manual domain labels")
 def granularity(bench: Bench) -> list[Outcome]:
-    """Trains with every number of latent domains, and with the annotated domains in their place."""
+    """Train with every number of latent domains, and with the annotated domains in their place."""
     manual = bench.leave_one_out("LDPF", "TRAINER.LDPF.DOMAINS", "manual")
     latent = {number: bench.leave_one_out("LDPF", "TRAINER.LDPF.N_S", str(number)) for number in NUMBERS}
     grains = {number: {key: grain_of(done) for key, done in runs.items()} for number, runs in latent.items()}
@@ -47,7 +47,7 @@ def granularity(bench: Bench) -> list[Outcome]:
 
 
 def grain_of(done: Done) -> Grain:
-    """Returns what a finished run's latent domains are like on the validation images of its sources."""
+    """Return what a finished run's latent domains are like on the validation images of its sources."""
     trainer = reopen(done.folder, images=True)
     features, labels, domains = split_features(trainer, trainer.val_loader)
     latent = in_batches(trainer, lambda f: trainer.domains.similarity_weights(trainer.domains(f), 1.0), features)
@@ -55,7 +55,7 @@ def grain_of(done: Done) -> Grain:
 
 
 def agreement(accuracy: float, domains: Tensor, labels: Tensor, clusters: Tensor) -> Grain:
-    """Returns the agreement of latent domains with annotated ones and with classes, all (N,), by scikit-learn."""
+    """Return the agreement of latent domains with annotated ones and with classes, all (N,), by scikit-learn."""
     from sklearn.metrics import homogeneity_completeness_v_measure, normalized_mutual_info_score
 
     homogeneity, completeness, _ = homogeneity_completeness_v_measure(domains, clusters)
@@ -67,7 +67,7 @@ def agreement(accuracy: float, domains: Tensor, labels: Tensor, clusters: Tensor
 def granularity_outcome(
     name: str, domains: int, manual: dict[tuple[str, int], float], grains: dict[int, dict[tuple[str, int], Grain]]
 ) -> Outcome:
-    """Returns the comparison.
+    """Return the comparison.
 
     Args:
         name: of dataset and backbone.

@@ -20,7 +20,7 @@ Sweep = dict[str, dict[float, dict[tuple[str, int], float]]]  # half -> weight -
 
 @study("trade_off", "DPC on base and new classes against the weight of its parallel prompt (w_b and w_n)")
 def trade_off(bench: Bench) -> list[Outcome]:
-    """Tests the weights of one training with every weight of the parallel prompt, on either half of the classes."""
+    """Test the weights of one training with every weight of the parallel prompt, on either half of the classes."""
     runs = bench.of_protocol("base_to_new", "DPC")
     name, dataset = place_of(runs), next(iter(runs.values())).record["dataset"]
     sweep: Sweep = {half: {weight: {} for weight in WEIGHTS} for half in KEYS}
@@ -32,7 +32,7 @@ def trade_off(bench: Bench) -> list[Outcome]:
 
 
 def _by_weight(folder: Path, trained: Path, key: str) -> dict[float, float]:
-    """Returns accuracy by weight of a run's test, with the weights that the run in `trained` learnt."""
+    """Return accuracy by weight of a run's test, with the weights that the run in `trained` learnt."""
     trainer = reopen(folder, images=True, trained=trained)
     trainer.options.defrost()
     found = {}
@@ -44,7 +44,7 @@ def _by_weight(folder: Path, trained: Path, key: str) -> dict[float, float]:
 
 
 def trade_off_outcome(name: str, sweep: Sweep) -> Outcome:
-    """Returns both sweeps and the curve of base against new accuracy."""
+    """Return both sweeps and the curve of base against new accuracy."""
     cells = {
         half: {w: Measured.of(list(values.values())) for w, values in by_weight.items()}
         for half, by_weight in sweep.items()
