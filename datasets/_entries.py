@@ -4,6 +4,7 @@ Such files come from other people. Whatever they name, only images of the datase
 has domains, only those of the domain that the file is about.
 """
 
+import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from typing import NamedTuple
 from dassl.utils.errors import UserError, shorten
 
 from ._layout import image_links, is_utf8
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 _DRIVE = re.compile("[A-Za-z]:")
 _SEPARATOR = re.compile(r"[/\\\0]")
@@ -127,7 +130,7 @@ def refuse_overlap(name: str, parts: Mapping[str, list[Item]], source: object) -
             )
         twice = [relpath for relpath, count in counts.items() if count > 1]
         if twice:
-            print(
+            log.info(
                 f"{name}: {source} names {len(twice):,} images more than once in {part}, e.g. {min(twice)}; each "
                 "counts as often as it is named"
             )

@@ -1,5 +1,6 @@
 """Few-shot sets: k images per class, drawn as upstream draws them and kept as JSON beside the images."""
 
+import logging
 import os
 import random
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from dassl.utils import read_json, write_json
 from dassl.utils.errors import UserError, shorten
 
 from ._entries import plain_names
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 MAX_VAL_SHOTS = 4
 
@@ -34,7 +37,7 @@ def fewshot_sets(
     path = folder / f"shot_{shots}-seed_{seed}.json"
     for candidate, read in ((path, _read_json_cache), (path.with_suffix(".pkl"), _read_pickle_cache)):
         if candidate.is_file():
-            print(f"Loading few-shot data from {candidate}")
+            log.info(f"Loading few-shot data from {candidate}")
             sets = [
                 _match(names, data, base, candidate) for names, data in zip(read(candidate), (train, val), strict=True)
             ]
@@ -55,7 +58,7 @@ def _say_where_short(dataset: DatasetBase, train: list[Datum], shots: int) -> No
     if short:
         named = ", ".join(f"{name} ({count})" for name, count in list(short.items())[:5])
         more = f" and {len(short) - 5} more" if len(short) > 5 else ""
-        print(f"DATASET.NUM_SHOTS: {shots}: fewer shots than asked for {named}{more}, which have no more images")
+        log.info(f"DATASET.NUM_SHOTS: {shots}: fewer shots than asked for {named}{more}, which have no more images")
 
 
 def _draw(dataset: DatasetBase, train: list[Datum], val: list[Datum], shots: int, seed: int) -> list[list[Datum]]:
@@ -79,7 +82,7 @@ def _write(path: Path, sets: list[list[Datum]], base: Path) -> None:
     try:
         write_json(content, str(path))
     except OSError as error:
-        print(f"Few-shot data kept in memory: cannot write {path} ({error.strerror})")
+        log.info(f"Few-shot data kept in memory: cannot write {path} ({error.strerror})")
 
 
 def _below(item: Datum, base: Path) -> str:
@@ -104,7 +107,7 @@ def _match(names: Sequence[object], data: list[Datum], base: Path, path: Path) -
         found.append(key)
     again = len(found) - len(set(found))
     if again:
-        print(f"{path} names {again:,} images once more; each counts as often as it is named")
+        log.info(f"{path} names {again:,} images once more; each counts as often as it is named")
     return [known[key] for key in found]
 
 

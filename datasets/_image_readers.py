@@ -4,6 +4,7 @@ A reader returns the parts `train`, `val` and `test` (an absent one is empty) as
 to the image folder.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from ._entries import (
 )
 from ._image_facts import LISTS, RENDERED, SPLIT, SYNSETS, VARIANT, ImageSet
 from ._layout import find_folder, image_names, sub_folders, text_lines
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 LISTING = "promptshift_listing.json"  # names of ImageNet's images, so that its folders are listed once
 UPSTREAM_LISTING = "preprocessed.pkl"
@@ -118,7 +121,7 @@ def _read_synsets(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
 def _own_listing(path: Path, image_dir: Path) -> dict[str, dict[str, list[str]]]:
     """{"train" and "val": {synset: sorted file names}}; delete the file after changing the images."""
     if path.is_file():
-        print(f"Listing of the images: {path}")
+        log.info(f"Listing of the images: {path}")
         return _checked_listing(read_json(path), path)
     listing = {
         part: {name: image_names(folder) for name, folder in sub_folders(image_dir / part).items()}
@@ -128,7 +131,7 @@ def _own_listing(path: Path, image_dir: Path) -> dict[str, dict[str, list[str]]]
         try:
             write_json(listing, path)
         except OSError as error:
-            print(f"Listing kept in memory: cannot write {path} ({error.strerror})")
+            log.info(f"Listing kept in memory: cannot write {path} ({error.strerror})")
     return listing
 
 
@@ -146,7 +149,7 @@ def _checked_listing(content: object, path: Path) -> dict[str, dict[str, list[st
 
 def _read_upstream_listing(path: Path) -> dict[str, dict[str, list[str]]]:
     """The same from upstream's `preprocessed.pkl`, in its order; its keys are train and test, test being `val`."""
-    print(f"Listing of the images: {path}")
+    log.info(f"Listing of the images: {path}")
     from dassl.utils import load_pickle  # which needs torch, as few commands do
 
     content = load_pickle(path, {("dassl.data.datasets.base_dataset", "Datum"): Datum})

@@ -6,6 +6,7 @@ same rules is made once, with a fixed seed, and written to `promptshift_splits/`
 """
 
 import functools
+import logging
 import random
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ from dassl.utils.errors import UserError, shorten
 from ._entries import Item, check_exists, plain_names, plain_path, refuse_overlap, split_parts, text, whole
 from ._facts import RULE_3_PERCENT, RULE_70_30, RULE_TRAIN, RULE_VAL, DomainSet
 from ._layout import Place, class_names, domain_pieces, image_names, sub_folders, text_lines
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 PUBLISHED_FOLDERS = ("spg_coop_splits", "dpspg_coop_splits")
 OWN_FOLDER = "promptshift_splits"
@@ -39,7 +42,7 @@ def load_split(facts: DomainSet, place: Place, domain: str, variant: str = "") -
     """
     split = read_split(facts, place, domain, variant) or _make_and_write(facts, place, domain, variant)
     source = split.file or "computed in memory, the folder is read-only"
-    print(f"Split of {facts.name}/{domain}: {source} (train {len(split.train):,}, val {len(split.val):,})")
+    log.info(f"Split of {facts.name}/{domain}: {source} (train {len(split.train):,}, val {len(split.val):,})")
     return split
 
 
@@ -121,7 +124,7 @@ def split_bounds(rule: str, count: int) -> tuple[int, int]:
 def _without_corrupt(facts: DomainSet, domain: str, classname: str, files: list[str]) -> list[str]:
     bad = [file for file in files if f"{domain}/{classname}/{file}" in facts.corrupt]
     for file in bad:
-        print(f"Skipping {domain}/{classname}/{file}: known to be corrupt")
+        log.info(f"Skipping {domain}/{classname}/{file}: known to be corrupt")
     return [file for file in files if file not in bad]
 
 
@@ -139,7 +142,7 @@ def _read_file(facts: DomainSet, place: Place, domain: str, path: Path) -> Split
     refuse_overlap(f"{facts.name}/{domain}", {"train": train, "val": val}, path)
     unlisted = _check_images(facts, place, domain, train + val, path) - corrupt
     if unlisted and OWN_FOLDER in path.parts and RULE_3_PERCENT not in dict(facts.pieces).values():
-        print(f"{facts.name}/{domain}: {len(unlisted):,} images are not in {path}; delete it to split anew")
+        log.info(f"{facts.name}/{domain}: {len(unlisted):,} images are not in {path}; delete it to split anew")
     return Split(train, val, str(path))
 
 

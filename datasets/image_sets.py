@@ -4,6 +4,7 @@ One class serves the whole table of `_image_facts.py`. The few-shot draws are up
 classes; then DATASET.SUBSAMPLE_CLASSES keeps the base or the new half, relabelled from 0 (arXiv 2203.05557).
 """
 
+import logging
 import os
 import random
 from pathlib import Path
@@ -19,6 +20,8 @@ from ._image_facts import IMAGE_SETS, VAL_IS_TEST, ImageSet
 from ._image_readers import label_names, read_parts
 from ._obtain import missing_images_help, obtain_images
 from ._subsample import relabel, select_labels
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 
 class ImageSetDataset(DatasetBase):
@@ -50,7 +53,7 @@ class ImageSetDataset(DatasetBase):
             raise UserError(f"{error}; {missing_images_help(facts, folder)}") from error
         names = label_names(facts, [item for part in parts for item in part])
         if len(names) != facts.n_classes:
-            print(f"{facts.name} has {len(names)} classes under {image_dir}, {facts.n_classes} expected")
+            log.info(f"{facts.name} has {len(names)} classes under {image_dir}, {facts.n_classes} expected")
         train, val, test = ([_datum(item, image_dir) for item in part] for part in parts)
         if options.NUM_SHOTS > 0 and not facts.test_only:
             train, val = self._few_shots(train, val, options.NUM_SHOTS, cfg.SEED, folder, image_dir)

@@ -1,5 +1,7 @@
 """LDPF: latent domains, one prompt for each, and their fusion."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 
@@ -16,6 +18,8 @@ from promptshift.modeling import latent_domains as latent
 from promptshift.modeling.features import cached_features
 from promptshift.randomness import own_random_state
 from promptshift.runs.public_blocks import precision, start_words
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 PAPER = "arXiv 2511.00067"
 SLOTS = {"auto": max(latent.AUTO), "manual": 16}  # latent domains there is room for where N_S does not say
@@ -172,7 +176,7 @@ class LDPF(PromptTrainer):
         sizes = labels.bincount().tolist()
         self.domains.place(z, labels, len(sizes))
         moved = 0 if old is None else int((labels != old).sum())
-        print(f"Latent domains: {', '.join(map(str, sizes))} images, {moved} moved")
+        log.info(f"Latent domains: {', '.join(map(str, sizes))} images, {moved} moved")
 
     @torch.no_grad()
     def domain_report(self):
@@ -184,7 +188,7 @@ class LDPF(PromptTrainer):
         all_names = self.dm.dataset.domains
         names = [all_names[i] if all_names else str(i) for i in present.tolist()]
         report = {"n_s": n, "true_domains": names, "table": table.tolist(), "purity": latent.purity(table)}
-        print(f"Latent domains (rows) against {', '.join(names)}: {report['table']}, purity {report['purity']:.3f}")
+        log.info(f"Latent domains (rows) against {', '.join(names)}: {report['table']}, purity {report['purity']:.3f}")
         return report
 
     # Learning
@@ -262,7 +266,7 @@ class LDPF(PromptTrainer):
         self.watched = None
         labels = torch.tensor([item.label for item in data_loader.dataset.data_source])
         self.diagnostics["fusion"] = report = latent.fusion_report(weights, choices, labels)
-        print(f"Best single prompt {report['best_single_prompt']:.2f}%, U_sel (oracle) {report['u_sel']:.2f}%")
+        log.info(f"Best single prompt {report['best_single_prompt']:.2f}%, U_sel (oracle) {report['u_sel']:.2f}%")
         return results
 
 

@@ -1,5 +1,7 @@
 """Linear probing of CLIP."""
 
+import logging
+
 import numpy as np
 import torch
 from torch import nn
@@ -12,6 +14,8 @@ from dassl.utils.errors import UserError
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.features import cached_features
 from promptshift.runs.public_blocks import precision
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 
 @TRAINER_REGISTRY.register(aliases=("CLIP_LR",))
@@ -64,7 +68,7 @@ class LinearProbe(PromptTrainer):
 
     def train(self):
         features, labels = self.augmented_features() if self.options.AUGMENTED else self.plain_features()
-        print(f"Fit a logistic regression on {len(labels)} features")
+        log.info(f"Fit a logistic regression on {len(labels)} features")
         self.fit(features.numpy(), labels.numpy())
         self.save_model(0, self.output_dir, is_best=True)
         self.after_train()

@@ -1,5 +1,6 @@
 """PromptAlign."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from promptshift.modeling.multimodal import CoupledPrompts, class_features
 from promptshift.modeling.prototypes import load_prototypes, released_statistics
 from promptshift.modeling.views import most_confident, take_views
 from promptshift.runs.public_blocks import PUBLIC_BLOCKS
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 PAPER = "arXiv 2311.01459"
 MAPLE_KEYS = ("N_CTX", "CTX_INIT", "PREC", "PROMPT_DEPTH")
@@ -107,7 +110,7 @@ class PromptAlign(AdaptingTrainer):
         super().prepare()
         if self.needs_source():
             self.source = self.find_source().to(self.device)
-            print(
+            log.info(
                 "Source: "
                 + ", ".join(
                     f"{key} {value}" for key, value in self.source.about.items() if key not in ("classes", "prompts")

@@ -1,5 +1,7 @@
 """PromptKD."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -19,6 +21,8 @@ from promptshift.runs.finished_run import SAME_DATA, check_run, load_weights
 from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
 from promptshift.runs.wrapped_options import block_options, block_pairs
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 TEACHER = "PromptSRC"
 
@@ -105,6 +109,10 @@ class PromptKD(PromptTrainer):
         every = cfg.TRAINER.PROMPTKD.IMAGES == "all"
         return ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES") if every else ()
 
+    def __init__(self, cfg, data=None, clip=None, teacher_clip=None):
+        self.teacher_clip = teacher_clip  # used instead of the one that TEACHER_NAME names
+        super().__init__(cfg, data, clip)
+
     def build_data_loader(self):
         super().build_data_loader()
         if self.cfg.TRAINER.PROMPTKD.IMAGES == "all":
@@ -113,15 +121,15 @@ class PromptKD(PromptTrainer):
             cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES, cfg.VERBOSE = -1, "all", False
             everything = DataManager(cfg)
             self.train_loader_x, self.train_names = everything.train_loader_x, everything.dataset.classnames
-            print(
+            log.info(
                 f"PromptKD's unlabelled images: {len(everything.dataset.train_x)} of all {len(self.train_names)} "
                 "classes"
             )
 
     def build_prompts(self, clip, classnames):
         o = self.options
-        self.teacher_clip = self.load_teacher_clip()
-        print(f"teacher: {self.teacher_clip.describe()}")
+        self.teacher_clip = self.teacher_clip or self.load_teacher_clip()
+        log.info(f"teacher: {self.teacher_clip.describe()}")
         if self.teacher_clip.image_size != clip.image_size:
             raise UserError(
                 f"TRAINER.PROMPTKD.TEACHER_NAME: '{o.TEACHER_NAME}' takes images of "

@@ -1,5 +1,7 @@
 """PromptSync."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 
@@ -14,6 +16,8 @@ from promptshift.modeling.multimodal import class_features
 from promptshift.modeling.prototypes import patch_features
 from promptshift.modeling.views import most_confident, take_views
 from trainers.promptalign import COUPLED_DEFAULTS, PromptAlign
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 KINDS = ("text", "cls", "vision")
 
@@ -123,7 +127,7 @@ class PromptSync(PromptAlign):
             self.source.cls, source = self.source.cls[:, rows], names
         if self.options.ALIGN or self.options.DISCRIMINATE == "image":
             whose = "the test set's own" if source == names else "not those of the test set"
-            print(f"Class weights over the {len(source)} source classes, {whose}")
+            log.info(f"Class weights over the {len(source)} source classes, {whose}")
         self.source_template = self.template if source == names else source_template(self, source)
 
     def stream_step(self):

@@ -1,5 +1,6 @@
 """SPG: domain prompt labels, then a conditional GAN that generates prompts."""
 
+import logging
 import math
 import random
 
@@ -12,6 +13,8 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.bases.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path, stage_one
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 PAPER = "arXiv 2404.19286"
 RELEASED_KEYS = {
@@ -98,7 +101,7 @@ class SPG(GeneratedPrompts):
         share, x = self.cfg.TRAINER.SPG.TRAIN_SHARE, self.cfg.DATALOADER.TRAIN_X
         if share < 1:
             items = share_of_domains(self.dm.dataset.train_x, share, self.cfg.SEED)
-            print(f"Stage two trains on {len(items)} of {len(self.dm.dataset.train_x)} images")
+            log.info(f"Stage two trains on {len(items)} of {len(self.dm.dataset.train_x)} images")
             self.train_loader_x = build_data_loader(
                 self.cfg, x.SAMPLER, items, x.BATCH_SIZE, x.N_DOMAIN, x.N_INS, self.train_loader_x.dataset.transform
             )
@@ -144,7 +147,7 @@ class SPG(GeneratedPrompts):
         """A line of the released code's log; domains by their one-letter code where they have one."""
         data = self.dm.dataset
         codes = [data.facts.code_of(name) if hasattr(data, "facts") else name for name in data.target_domains]
-        print(f"******* Domain {' '.join(codes)} {what}: {value:.2f}%, epoch: {epoch} *******")
+        log.info(f"******* Domain {' '.join(codes)} {what}: {value:.2f}%, epoch: {epoch} *******")
 
 
 def share_of_domains(items, share, seed):

@@ -1,5 +1,7 @@
 """TPT."""
 
+import logging
+
 from dassl.config.options import choice, whole, with_defaults
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
@@ -9,6 +11,8 @@ from promptshift.modeling.conditional import ConditionalPromptLearner
 from promptshift.modeling.prompts import PromptLearner
 from promptshift.modeling.views import take_views
 from promptshift.runs.public_blocks import precision, start_words
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 
 @TRAINER_REGISTRY.register()
@@ -105,7 +109,7 @@ class TPT(AdaptingTrainer):
         """The last lines of the released code's log."""
         o, name = self.options, self.cfg.DATASET.NAME
         first, fifth = (f"{results[key]:.2f}" for key in ("accuracy", "top5_accuracy"))
-        print(f"=> Acc. on testset [{name}]: @1 {first}/ @5 {fifth}")
-        print("======== Result Summary ========")
-        print(f"params: nstep\tlr\tbs\nparams: {o.TTA_STEPS}\t{o.LR}\t{o.VIEWS}")
-        print(f"\t\t [set_id] \t\t Top-1 acc. \t\t Top-5 acc.\n{name}\t{first}\t{fifth}")
+        log.info(f"=> Acc. on testset [{name}]: @1 {first}/ @5 {fifth}")
+        log.info("======== Result Summary ========")
+        log.info(f"params: nstep\tlr\tbs\nparams: {o.TTA_STEPS}\t{o.LR}\t{o.VIEWS}")
+        log.info(f"\t\t [set_id] \t\t Top-1 acc. \t\t Top-5 acc.\n{name}\t{first}\t{fifth}")

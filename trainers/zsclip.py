@@ -1,5 +1,7 @@
 """Zero-shot CLIP."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 
@@ -9,6 +11,8 @@ from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import SELECTED, fill, template_of
 from promptshift.modeling.text_tower import TextTower
 from promptshift.runs.public_blocks import precision
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 
 @TRAINER_REGISTRY.register(aliases=("CLIP_ZS",))
@@ -40,7 +44,7 @@ class ZeroshotCLIP(PromptTrainer):
         return self.text_features
 
     def train(self):
-        print("Nothing to train: zero-shot")
+        log.info("Nothing to train: zero-shot")
         self.test()
 
     def load_model(self, directory, epoch=None):

@@ -1,5 +1,6 @@
 """The part of a trainer that every kind shares: checkpoints, the epoch loop and its hooks."""
 
+import logging
 import math
 import os
 from typing import Any
@@ -12,6 +13,8 @@ from ..utils.torchtools import BEST, find_checkpoints, load_checkpoint, save_che
 from ..utils.writing import writing
 from .models import ModelBook
 from .state import LAST, check_rng_state, newest_state, rng_state, set_rng_state
+
+log = logging.getLogger(__name__)
 
 __all__ = ["TrainerBase"]
 
@@ -91,13 +94,13 @@ class TrainerBase(ModelBook):
         """
         state = newest_state(directory, self.get_model_names())
         if state is None:
-            print("No checkpoint found, train from scratch")
+            log.info("No checkpoint found, train from scratch")
             return 0
-        print(f"Found checkpoint at {directory} (will resume training after epoch {state['epoch']})")
+        log.info(f"Found checkpoint at {directory} (will resume training after epoch {state['epoch']})")
         for name, saved in state["models"].items():
             self._load_model_state(name, saved, state["source"])
         if state["trainer_state"] is None:
-            print("The checkpoint has no state of the random generators: training goes on, but not bit for bit")
+            log.info("The checkpoint has no state of the random generators: training goes on, but not bit for bit")
         else:
             self._load_trainer_state(state["trainer_state"], state["source"])
         self.resumed_from = state["source"]
@@ -130,7 +133,7 @@ class TrainerBase(ModelBook):
             UserError: a missing, unreadable or unfitting checkpoint.
         """
         if not directory:
-            print(
+            log.info(
                 "Note that load_model() is skipped as no pretrained model is given "
                 "(ignore this if it's done on purpose)"
             )
@@ -143,7 +146,9 @@ class TrainerBase(ModelBook):
                 raise UserError(f"no model at {path} (numbered epochs there: {epochs})")
             checkpoint = load_checkpoint(path)
             load_weights(self._models[name], checkpoint["state_dict"], f"model {name!r}", path)
-            print(f"Load {path} to {name} (epoch={checkpoint.get('epoch')}, val_result={checkpoint.get('val_result')})")
+            log.info(
+                f"Load {path} to {name} (epoch={checkpoint.get('epoch')}, val_result={checkpoint.get('val_result')})"
+            )
 
     # Tensorboard
 
@@ -152,7 +157,7 @@ class TrainerBase(ModelBook):
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-            print(f"Initialize tensorboard (log_dir={log_dir})")
+            log.info(f"Initialize tensorboard (log_dir={log_dir})")
             self._log_dir = log_dir
             with writing(log_dir):
                 self._writer = SummaryWriter(log_dir=log_dir)

@@ -4,6 +4,7 @@ Two layouts are read: the rolling ``last.pth.tar`` of this package, and upstream
 checkpoints.
 """
 
+import logging
 import os
 import random
 import shutil
@@ -16,6 +17,8 @@ import torch
 from ..utils.errors import UserError
 from ..utils.torchtools import BEST, POINTER, find_checkpoints, load_checkpoint, load_state, read_pointer
 from ..utils.writing import atomic_path
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "LAST",
@@ -127,7 +130,7 @@ def _numbered_paths(directory: str, names: Sequence[str]) -> tuple[int, dict[str
     if pointed and all(pointed.values()):
         return -1, pointed
     if any(pointed.values()):
-        print(f"Incomplete checkpoint in {directory}: not every model was saved")
+        log.info(f"Incomplete checkpoint in {directory}: not every model was saved")
     return None
 
 

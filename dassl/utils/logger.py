@@ -4,13 +4,15 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from .errors import WriteError
 from .tools import mkdir_if_missing
 from .writing import writing
 
-__all__ = ["Logger", "setup_logger"]
+__all__ = ["Logger", "log_to", "setup_logger"]
 
 
 class Logger:
@@ -66,17 +68,37 @@ class Logger:
 
 
 def setup_logger(output: str | None = None) -> None:
-    """Copy everything printed from now on into ``output`` (a .txt/.log file, or a folder that gets ``log.txt``).
+    """Copy everything said and printed from now on into ``output`` (a .txt/.log file, or a folder: ``log.txt`` in it).
 
     An existing log is kept: the new one has the time appended to its name. A second call ends the first log.
     """
     if output is None:
         return
-    fpath = output if output.endswith((".txt", ".log")) else os.path.join(output, "log.txt")
-    if os.path.exists(fpath):
-        fpath += time.strftime("-%Y-%m-%d-%H-%M-%S")
+    fpath = _free_path(output)
     console = sys.stdout
     if isinstance(console, Logger):
         console.close()
         console = console.console
     sys.stdout = Logger(fpath, console)
+
+
+@contextmanager
+def log_to(output: str) -> Iterator[Logger]:
+    """Copy everything said and printed inside into ``output``, named as for :func:`setup_logger`.
+
+    Inside another ``log_to`` both files get it; the outer one goes on afterwards.
+    """
+    outside = sys.stdout
+    sys.stdout = log = Logger(_free_path(output), outside)
+    try:
+        yield log
+    finally:
+        log.close()
+        if isinstance(sys.stdout, Logger) and sys.stdout is not outside:  # one that a public trainer set up
+            sys.stdout.close()
+        sys.stdout = outside
+
+
+def _free_path(output: str) -> str:
+    fpath = output if output.endswith((".txt", ".log")) else os.path.join(output, "log.txt")
+    return fpath + time.strftime("-%Y-%m-%d-%H-%M-%S") if os.path.exists(fpath) else fpath

@@ -1,5 +1,6 @@
 """Checkpoints and parameters."""
 
+import logging
 import os
 import pickle
 import re
@@ -16,6 +17,8 @@ from .archives import refuse_harmful_file
 from .errors import UserError, shorten
 from .loading import check_finite, fitting, load_optimizer, load_weights
 from .writing import atomic_path
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "count_num_param",
@@ -59,7 +62,7 @@ def save_checkpoint(
     name = model_name or f"model.pth.tar-{state['epoch']}"
     fpath = os.path.join(save_dir, name)
     save_torch(state, fpath)
-    print(f"Checkpoint saved to {fpath}")
+    log.info(f"Checkpoint saved to {fpath}")
     if name != BEST:  # the pointer is for resuming, and the best epoch is not where training stopped
         with atomic_path(os.path.join(save_dir, POINTER)) as temporary:
             temporary.write_text(f"{name}\n", encoding="utf-8")
@@ -67,7 +70,7 @@ def save_checkpoint(
         best = os.path.join(save_dir, BEST)
         with atomic_path(best) as temporary:
             shutil.copy(fpath, temporary)
-        print(f'Best checkpoint saved to "{best}"')
+        log.info(f'Best checkpoint saved to "{best}"')
 
 
 def save_torch(obj: Any, fpath: str | os.PathLike) -> None:
@@ -163,13 +166,13 @@ def resume_from_checkpoint(
     checkpoint = load_checkpoint(fpath)
     if checkpoint.get("epoch") is None:
         raise UserError(f"{fpath} does not say after which epoch it was saved: the key 'epoch' is missing")
-    print(f'Loading checkpoint from "{fpath}"')
+    log.info(f'Loading checkpoint from "{fpath}"')
     load_weights(model, checkpoint["state_dict"], type(model).__name__, fpath)
     if optimizer is not None and checkpoint.get("optimizer") is not None:
         load_optimizer(optimizer, checkpoint["optimizer"], "optimizer", fpath)
     if scheduler is not None and checkpoint.get("scheduler") is not None:
         fitting(fpath, "scheduler", scheduler.load_state_dict, checkpoint["scheduler"])
-    print(f"Previous epoch: {checkpoint['epoch']}")
+    log.info(f"Previous epoch: {checkpoint['epoch']}")
     return checkpoint["epoch"]
 
 
@@ -193,9 +196,9 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
         raise UserError(f"no tensor in {weight_path} fits {type(model).__name__} by name and shape")
     check_finite(matched, str(weight_path))
     load_weights(model, {**own, **matched}, type(model).__name__, str(weight_path))
-    print(f"Successfully loaded pretrained weights from {weight_path}")
+    log.info(f"Successfully loaded pretrained weights from {weight_path}")
     if left:
-        print(f"Layers discarded because their name or shape does not fit: {left}")
+        log.info(f"Layers discarded because their name or shape does not fit: {left}")
 
 
 def open_all_layers(model: nn.Module) -> None:

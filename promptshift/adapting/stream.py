@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from dassl.utils import read_image
 from dassl.utils.errors import UserError
 from dassl.utils.tools import parse_json
 from dassl.utils.writing import writing
+
+log = logging.getLogger(__name__)
 
 STREAM_FILE = "stream.jsonl"
 
@@ -121,7 +124,7 @@ class Progress:
             lines.pop()  # the process ended while it wrote
         if lines and self._line(lines, 0) != header:
             aside = path.with_name(f"previous-{path.name}")
-            print(f"{path} is of other images, prompts or settings; it was moved to {aside}")
+            log.info(f"{path} is of other images, prompts or settings; it was moved to {aside}")
             os.replace(path, aside)
             lines = []
         for number in range(1, len(lines)):

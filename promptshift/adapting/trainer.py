@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from yacs.config import CfgNode as CN
 from dassl.config.options import at_least, between, choice, whole
 from dassl.data.data_manager import DatasetWrapper
 from dassl.data.transforms import build_transform
+from dassl.talk import quiet
 from dassl.utils import read_image
 from dassl.utils.errors import UserError
 from promptshift.adapting.answers import answers_of, diagnostics_of, metrics_of, readable_answers
@@ -37,6 +37,8 @@ from promptshift.losses import entropy
 from promptshift.modeling.views import ViewTransform, most_confident
 from promptshift.randomness import own_random_state
 from promptshift.runs.config import config_hash
+
+log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 64  # images adapted together where memory allows more
 MOST_BYTES = 2**28  # of their views
@@ -238,7 +240,7 @@ class AdaptingTrainer(StartsFromRun):
     def _run_stream(self, progress: Progress, names: list[str], items: list) -> None:
         done, total = len(progress.answers), len(names)
         if done:
-            print(f"The stream goes on behind {done} of {total} images ({progress.path})")
+            log.info(f"The stream goes on behind {done} of {total} images ({progress.path})")
         batches = batches_from(done, total, self.images_at_once(), self.stream_step())
         views = StreamViews(
             DatasetWrapper(self.cfg, items, self.view_transform()),
@@ -258,7 +260,7 @@ class AdaptingTrainer(StartsFromRun):
         """One line of the progress file for each image of a batch, in order."""
         start, readable = time.perf_counter(), []
         for problem in filter(None, batch["problem"]):
-            print(f"unreadable, counted as wrong: {problem}")
+            log.info(f"unreadable, counted as wrong: {problem}")
         if batch["views"] is not None:
             logits, seen, whole = self.adapt(batch["views"])
             readable = readable_answers(logits, seen.entropies[:, 0], self.confident(seen), whole)
@@ -283,7 +285,7 @@ class AdaptingTrainer(StartsFromRun):
             UserError: an image cannot be read.
         """
         self.uses_own_copies = True
-        with contextlib.redirect_stdout(io.StringIO()):  # the caller prints answers alone
+        with quiet():  # the caller prints answers alone
             self.prepare()
             self.before_batch(0)
         images, size = DatasetWrapper(self.cfg, [], self.view_transform()), self.images_at_once()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
+from dassl.data import ClassNames, DataManager
 from dassl.engine import TrainerX
 from dassl.engine.models import Names
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -23,6 +25,8 @@ from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.features import cached_features
 from promptshift.paths import output_root
 from promptshift.randomness import own_random_state
+
+log = logging.getLogger(__name__)
 
 
 class PromptTrainer(TrainerX):
@@ -76,13 +80,24 @@ class PromptTrainer(TrainerX):
         """Keys of the dataset that training does not depend on: runs that differ in them learn the same."""
         return ()
 
+    def __init__(self, cfg: CN, data: DataManager | ClassNames | None = None, clip: FrozenCLIP | None = None) -> None:
+        """Build the trainer.
+
+        Args:
+            cfg: the configuration.
+            data: used instead of the images that `cfg` names; class names are enough to predict.
+            clip: used instead of the backbone that `cfg` names.
+        """
+        self._given_clip = clip
+        super().__init__(cfg, data)
+
     def build_model(self) -> None:
         cfg = self.cfg
         self.options = cfg.TRAINER[self.BLOCK]
         self.diagnostics: dict = {}
         self.precision = self.options.PREC
-        self.clip = self.load_backbone()
-        print(self.clip.describe())
+        self.clip = self._given_clip or self.load_backbone()
+        log.info(self.clip.describe())
         _check_input_size(cfg, self.clip)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "amp" else None
         for name, module in self.build_prompts(self.clip, self.dm.dataset.classnames).items():

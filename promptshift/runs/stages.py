@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -19,13 +18,14 @@ from yacs.config import CfgNode as CN
 from dassl.config import get_cfg_default, merge_file, merge_opts
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils.logger import Logger
 from dassl.utils.yaml_reader import read_yaml
 from promptshift.modeling.embedded import EMBEDDED
 from promptshift.paths import checkout, output_root, trainer_config_file
 from promptshift.randomness import own_random_state
 from promptshift.runs.config import config_hash, extend_cfg, stage_hash
 from promptshift.runs.options import complete
+
+log = logging.getLogger(__name__)
 
 
 def data_fingerprint(items: list, root: str) -> str:
@@ -181,28 +181,8 @@ def _run_once(stage: CN, what: str) -> None:
     from promptshift.runs.run import finished, run  # a run may need stages, which are runs
 
     if finished(stage):
-        print(f"{what}: found in {stage.OUTPUT_DIR}")
+        log.info(f"{what}: found in {stage.OUTPUT_DIR}")
         return
-    print(f"{what}: training in {stage.OUTPUT_DIR}")
-    with own_random_state(), own_log():
+    log.info(f"{what}: training in {stage.OUTPUT_DIR}")
+    with own_random_state():
         run(stage)
-
-
-class _Through:
-    """Hands text on to another stream; the stage's logger writes to it and to the stage's own file."""
-
-    def __init__(self, stream):
-        self.write, self.flush, self.isatty = stream.write, stream.flush, stream.isatty
-
-
-@contextmanager
-def own_log():
-    """Lets the stage open its own log.txt while the caller's goes on."""
-    caller = sys.stdout
-    sys.stdout = _Through(caller)
-    try:
-        yield
-    finally:
-        if isinstance(sys.stdout, Logger):
-            sys.stdout.close()
-        sys.stdout = caller

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
+import logging
 import os
 import random
 import tempfile
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dassl.data.data_manager import DatasetWrapper
-from dassl.engine import build_trainer
+from dassl.talk import quiet
 from dassl.utils import set_random_seed
 from dassl.utils.errors import UserError
 from promptshift.adapting.steps import Values
@@ -24,9 +23,11 @@ from promptshift.launch.jobs import Job
 from promptshift.protocols.registry import get_protocol, main_protocol
 from promptshift.randomness import own_random_state
 from promptshift.results.layout import layout_of
-from promptshift.runs.run import deployed_epoch
+from promptshift.runs.reopen import open_trainer
 from promptshift.studies.bench import Bench
 from promptshift.studies.words import compared
+
+log = logging.getLogger(__name__)
 
 IMAGES = 200  # looked at where the environment variable of that name says nothing
 Measure = Callable[[AdaptingTrainer, Values, Seen], dict[str, Tensor]]
@@ -122,16 +123,13 @@ class Target:
     def _trainer(self, name: str) -> AdaptingTrainer:
         """Return the trainer with the prompts to start from; it is built once."""
         if name not in self._trainers:
-            print(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been", flush=True)
+            log.info(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been")
             job = self._job(name)
-            with own_random_state(), contextlib.redirect_stdout(io.StringIO()):  # a trainer talks while it is built
+            with own_random_state(), quiet():
                 set_random_seed(max(job.cfg.SEED, 0))
-                trainer = build_trainer(job.cfg)
-                if folder := job.call.model_dir:
-                    trainer.load_model(str(folder), epoch=deployed_epoch(trainer, str(folder)))
-                else:
+                trainer = open_trainer(job.cfg, job.call.model_dir)
+                if not job.call.model_dir:
                     trainer.load_start()
-            trainer.set_model_mode("eval")
             trainer.options.defrost()
             start = {key: value.clone() for key, value in trainer.prompt_learner.state_dict().items()}
             self._trainers[name] = trainer, start
@@ -147,7 +145,7 @@ class Target:
             with (
                 own_random_state(),
                 tempfile.TemporaryDirectory() as scratch,
-                contextlib.redirect_stdout(io.StringIO()),
+                quiet(),
             ):
                 trainer.output_dir = scratch  # of the copy of the prototypes that a run keeps
                 trainer.prepare()
@@ -170,7 +168,7 @@ class Target:
             measure: (trainer, values after adapting, what was seen before) -> more of each image, (N, ...) each.
         """
         trainer = self.prepared(variant)
-        print(f"{variant.label}: {len(rows)} images", flush=True)
+        log.info(f"{variant.label}: {len(rows)} images")
         items = [trainer.test_loader.dataset.data_source[row] for row in rows]
         parts = [_one_batch(trainer, views, variant.adapts, measure) for views in _batches(trainer, items)]
         found = {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}

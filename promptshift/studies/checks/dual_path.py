@@ -9,10 +9,11 @@ from torch import Tensor
 from promptshift.results.diagnostics import negative_deltas
 from promptshift.results.statistics import mean
 from promptshift.results.tables import Measured, Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, Done, place_of
+from promptshift.studies.features import in_batches, test_features
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import in_batches, reopen, test_features
 from promptshift.studies.words import compared, correlated
 
 ALPHAS = (0.0, 0.1, 0.2, 0.5, 1.0)  # the sweep of the paper's summary
@@ -46,7 +47,7 @@ class Scores:
 
 def scores_of(done: Done) -> Scores:
     """Return the scores of a finished DPSPG run on its test images."""
-    trainer = reopen(done.folder)
+    trainer = reopen(done.folder, images=True)
     features, labels, _ = test_features(trainer)
     positive, negative = (
         in_batches(trainer, lambda part, path=path: trainer.cosines(path, part), features) for path in ("pos", "neg")

@@ -12,11 +12,12 @@ from promptshift.protocols.config_files import is_mini_world
 from promptshift.results.diagnostics import distance_ratio, last_epochs_std
 from promptshift.results.statistics import mean, population_std
 from promptshift.results.tables import Measured, Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, Done, Runs, place_of
+from promptshift.studies.features import in_batches, split_features, test_features
 from promptshift.studies.maps import MOST, planar_map
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import in_batches, reopen, split_features, test_features
 from promptshift.studies.words import DOMAINS, compared
 
 TRAINERS = {"SPG": "prompt", "DPSPG": "pos"}  # and the path whose prompts are compared
@@ -125,7 +126,7 @@ def _number(value: float | None) -> str:
 
 def _contexts(done: Done, path: str) -> tuple[Tensor, Tensor, list[str]]:
     """Return prompts (N, M, D), domains (N,) and domain names: validation images of the sources, then test images."""
-    trainer = reopen(done.folder)
+    trainer = reopen(done.folder, images=True)
     parts = [split_features(trainer, trainer.val_loader), test_features(trainer)]
     contexts = torch.cat([in_batches(trainer, lambda f: trainer.contexts(path, f), part[0]) for part in parts])
     return contexts, torch.cat([domains for _, _, domains in parts]), list(trainer.dm.dataset.domains)
@@ -153,7 +154,7 @@ def _between_seeds(runs: Runs, domain: str, path: str) -> dict[str, float]:
     contexts = []
     for key, done in runs.items():
         if key[0] == domain:
-            trainer = reopen(done.folder)
+            trainer = reopen(done.folder, images=True)
             features, _, _ = test_features(trainer)
             contexts.append(in_batches(trainer, lambda f, t=trainer: t.contexts(path, f), features))
     return seed_spread(contexts)

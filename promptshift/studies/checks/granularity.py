@@ -8,11 +8,12 @@ from torch import Tensor
 
 from promptshift.results.statistics import mean
 from promptshift.results.tables import Measured, Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, Done, place_of
 from promptshift.studies.checks.latent import NUMBERS, over_seeds
+from promptshift.studies.features import in_batches, split_features
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import in_batches, reopen, split_features
 from promptshift.studies.words import compared
 
 
@@ -47,7 +48,7 @@ def granularity(bench: Bench) -> list[Outcome]:
 
 def grain_of(done: Done) -> Grain:
     """Return what a finished run's latent domains are like on the validation images of its sources."""
-    trainer = reopen(done.folder)
+    trainer = reopen(done.folder, images=True)
     features, labels, domains = split_features(trainer, trainer.val_loader)
     latent = in_batches(trainer, lambda f: trainer.domains.similarity_weights(trainer.domains(f), 1.0), features)
     return agreement(done.accuracy, domains, labels, latent.argmax(dim=1))

@@ -8,10 +8,11 @@ from torch import Tensor
 from dassl.engine import TrainerX
 from promptshift.modeling.latent_domains import contingency
 from promptshift.results.tables import Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, place_of
+from promptshift.studies.features import in_batches, test_features
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import in_batches, reopen, test_features
 
 NEAREST = 5  # words of a context vector
 
@@ -23,7 +24,7 @@ def words(bench: Bench) -> list[Outcome]:
     seed = min(seed for _, seed in runs)
     rows = []
     for domain in dict.fromkeys(key[0] for key in runs):
-        trainer = reopen(runs[domain, seed].folder)
+        trainer = reopen(runs[domain, seed].folder, images=True)
         contexts = trainer.prompt_learner.ctx.detach().flatten(0, -2)  # with CSC, those of one class after another
         for place, found in enumerate(nearest_words(trainer.clip, contexts), start=1):
             rows.append((domain, str(place), ", ".join(f"{word} ({distance:.3f})" for word, distance in found)))
@@ -63,7 +64,7 @@ def confusion(bench: Bench) -> list[Outcome]:
     seed = min(seed for _, seed in runs)
     pooled, names = None, []
     for domain in dict.fromkeys(key[0] for key in runs):
-        trainer = reopen(runs[domain, seed].folder)
+        trainer = reopen(runs[domain, seed].folder, images=True)
         counts, names = predictions(trainer), list(trainer.dm.dataset.classnames)
         pooled = counts if pooled is None else pooled + counts
     shares = 100 * pooled.double() / pooled.sum(1, keepdim=True).clamp_min(1)

@@ -10,11 +10,12 @@ import torch
 
 from promptshift.results.statistics import mean
 from promptshift.results.tables import Measured, Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, Runs, place_of
+from promptshift.studies.features import in_batches, split_features, test_features
 from promptshift.studies.maps import MOST, planar_map
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import in_batches, reopen, split_features, test_features
 from promptshift.studies.words import compared
 
 NUMBERS = (2, 3, 4, 5, 6)  # of latent domains: the range the paper tunes in
@@ -87,7 +88,7 @@ def feature_map(bench: Bench) -> list[Outcome]:
     """Draw the validation images of the sources and the test images of one held-out domain of one run."""
     runs = bench.one_run("LDPF")
     (((held_out, seed), done),) = runs.items()
-    trainer = reopen(done.folder)
+    trainer = reopen(done.folder, images=True)
     parts = [split_features(trainer, trainer.val_loader), test_features(trainer)]
     features, names = torch.cat([part[0] for part in parts]), list(trainer.dm.dataset.domains)
     # LDPF hides the domain labels of training images only; these are of the test and validation lists

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
+from dassl.talk import quiet
 from promptshift.results.statistics import harmonic_mean, population_std
 from promptshift.results.tables import Measured, Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, place_of
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import reopen
 from promptshift.studies.words import SEEDS, compared
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # of P', those of the poster's two sweeps
@@ -34,12 +33,12 @@ def trade_off(bench: Bench) -> list[Outcome]:
 
 def _by_weight(folder: Path, trained: Path, key: str) -> dict[float, float]:
     """Return accuracy by weight of a run's test, with the weights that the run in `trained` learnt."""
-    trainer = reopen(folder, trained)
+    trainer = reopen(folder, images=True, trained=trained)
     trainer.options.defrost()
     found = {}
     for weight in WEIGHTS:
         trainer.options[key] = weight
-        with contextlib.redirect_stdout(io.StringIO()):
+        with quiet():
             found[weight] = trainer.evaluate_loader(trainer.test_loader)["accuracy"]
     return found
 

@@ -1,41 +1,13 @@
-"""A finished run with its model and its images, for what its record does not hold."""
+"""Frozen features of the images of a reopened run, for what its record does not hold."""
 
 from __future__ import annotations
-
-import contextlib
-import io
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dassl.engine import TrainerX, build_trainer
-from dassl.utils import set_random_seed
+from dassl.engine import TrainerX
 from dassl.utils.errors import UserError
 from promptshift.modeling.features import cached_features
-from promptshift.runs.run import deployed_epoch
-from promptshift.runs.stored_config import read_config, with_later_keys
-
-
-def reopen(folder: Path, trained: Path | None = None) -> TrainerX:
-    """Return the trainer of a finished run with its data and the weights that the run tested, in eval mode.
-
-    Args:
-        folder: the run's.
-        trained: the run whose weights it evaluated, itself when None.
-
-    Raises:
-        UserError: the run's configuration or its images are not there.
-    """
-    cfg = with_later_keys(read_config(folder / "config.yaml"))
-    cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # nothing is trained
-    cfg.freeze()
-    set_random_seed(max(cfg.SEED, 0))
-    with contextlib.redirect_stdout(io.StringIO()):  # a trainer talks while it is built
-        trainer = build_trainer(cfg)
-        trainer.load_model(str(trained or folder), epoch=deployed_epoch(trainer, trained or folder))
-    trainer.set_model_mode("eval")
-    return trainer
 
 
 def test_features(trainer: TrainerX) -> tuple[Tensor, Tensor, Tensor]:
