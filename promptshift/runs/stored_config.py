@@ -10,7 +10,7 @@ import yaml
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
-from dassl.utils.errors import UserError
+from dassl.utils.errors import FOREIGN, UserError, shorten
 from promptshift.paths import load_plugins
 from promptshift.runs.config import config_hash, extend_cfg, flatten
 
@@ -28,8 +28,8 @@ def read_config(path: Path) -> CN:
         return written
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no configuration of this project: {str(error).splitlines()[0]}") from None
+    except (yaml.YAMLError, *FOREIGN) as error:
+        raise UserError(f"{path} is no configuration of this project: {shorten(error)}") from None
 
 
 def family(cfg: CN, free: Callable[[str], bool]) -> str:
