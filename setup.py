@@ -60,5 +60,12 @@ setup(
         "safetensors",  # feature caches and weight files that cannot hold code
         "filelock",  # one writer per shared stage, on every platform
     ],
-    extras_require={"test": ["pytest", "pytest-xdist", "ruff"]},
+    extras_require={
+        "test": [
+            "pytest",
+            "pytest-xdist",  # several processes
+            "ruff",
+            "hypothesis",  # files that nobody thought of, for the readers of what other people send
+        ]
+    },
 )

@@ -19,6 +19,7 @@ _FULL = {
     errno.EDQUOT: "the disk is full: the quota is used up",
     errno.EFBIG: "the disk is full, or files may not grow so large (ulimit -f)",
 }
+_PYTORCH = re.compile(r"enforce fail at inline_container.*(unexpected pos|file write|failed writing)|iostream error")
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -131,7 +132,7 @@ def _cause(error: Exception) -> OSError | None:
     """Return the error of the operating system behind an exception of PyTorch or safetensors, or the error itself."""
     if isinstance(error, OSError):
         return error
-    if "enforce fail at inline_container" in str(error):
+    if _PYTORCH.search(str(error)):
         return OSError(errno.EFBIG, "")  # which of the ways of being full it is, PyTorch does not say
     number = re.search(r"\(os error (\d+)\)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None

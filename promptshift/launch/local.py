@@ -142,6 +142,9 @@ class Runner:
     def _finish(self, child: _Child, bar: tqdm) -> None:
         """Reports one ended job and gives its lock back."""
         job, seconds = child.job, time.monotonic() - child.started
+        if child.process.returncode < 0:  # killed: its data-loading workers would hold the lock for seconds more
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.process.pid, signal.SIGKILL)
         record = job.record() if child.process.returncode == 0 else None
         child.held.close()
         if record is not None:

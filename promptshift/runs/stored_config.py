@@ -9,7 +9,7 @@ from pathlib import Path
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
-from dassl.utils.errors import UserError
+from dassl.utils.errors import FOREIGN, UserError, shorten
 from dassl.utils.yaml_reader import read_yaml
 from promptshift.paths import load_plugins
 from promptshift.runs.config import config_hash, extend_cfg, flatten
@@ -26,8 +26,8 @@ def read_config(path: Path) -> CN:
         written = CN(read_yaml(path))
         config_hash(written)
         return written
-    except (AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no configuration of this project: {str(error).splitlines()[0]}") from None
+    except FOREIGN as error:
+        raise UserError(f"{path} is no configuration of this project: {shorten(error)}") from None
 
 
 def family(cfg: CN, free: Callable[[str], bool]) -> str:

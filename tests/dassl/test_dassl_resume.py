@@ -1,15 +1,19 @@
 """Stopping and going on: bit for bit, after any kind of end, from either layout."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from dassl.utils.errors import UserError
+from dassl.utils.torchtools import find_checkpoints
 from helpers import toy_world
 from helpers.toy_world import build, toy_cfg, weights
 
@@ -151,6 +155,39 @@ def test_an_end_in_the_middle_of_a_save_leaves_the_older_state(toy, straight, mo
     resumed = train(cfg)
     assert resumed.start_epoch == (4 if file == "last.pth.tar" else 3)
     assert_same(whole, resumed)
+
+
+@pytest.mark.parametrize("file", ["last.pth.tar", "head/checkpoint", "head/model.pth.tar-6"])
+def test_a_full_disk_at_the_last_epoch_leaves_no_file_an_epoch_behind(toy, straight, monkeypatch, file):
+    whole = straight()
+    cfg, replace = toy_cfg(toy, *OPTS), os.replace
+    refused = []
+
+    def full(source, target):
+        if Path(target) == toy / "out" / file and newest_epoch(toy / "out" / "net") == 6:
+            refused.append(target)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match=f"cannot write .*{file}: the disk is full"):
+        train(cfg)
+    monkeypatch.setattr(os, "replace", replace)
+    assert refused
+    assert_same(whole, train(cfg))
+    states = [torch.load(toy / "out" / name / "model.pth.tar-6", weights_only=True) for name in ("net", "head")]
+    last = torch.load(toy / "out" / "last.pth.tar", weights_only=True)
+    assert [state["epoch"] for state in (*states, last)] == [6, 6, 6]
+    for name, state in zip(("net", "head"), states, strict=True):
+        assert (toy / "out" / name / "checkpoint").read_text() == "model.pth.tar-6\n"
+        for key, value in state["state_dict"].items():
+            assert torch.equal(value, last["models"][name]["state_dict"][key])
+    assert last["trainer_state"]["history"] == states[0]["trainer_state"]["history"] == whole.history
+
+
+def newest_epoch(folder):
+    """The newest epoch of which a model has a numbered checkpoint, 0 without one."""
+    return max(find_checkpoints(str(folder)), default=0)
 
 
 def test_a_finished_run_is_deployed_again_and_not_retrained(toy, capsys):
