@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dassl.config.options import choice, text, whole, with_defaults
+from dassl.config.options import choice, pairs, text, whole, with_defaults
 from dassl.data import DataManager
 from dassl.engine import TRAINER_REGISTRY, TrainerBase
 from dassl.utils.errors import UserError
@@ -91,7 +91,7 @@ class PromptKD(PromptTrainer):
         TEACHER_RUN=text("", about="folder or checkpoint of the teacher; '': a stage"),
         TEACHER_SHOTS=whole(16, source="arXiv 2403.02781", about="the stage's images of a class; below 1: all"),
         TEACHER_CONFIG=text("", about="its YAML in configs/trainers/PromptSRC; '': the dataset's, mini or default"),
-        TEACHER_OPTS=[],  # KEY VALUE pairs for it; its own block is filled in
+        TEACHER_OPTS=pairs(about="KEY VALUE pairs for it; its own block is filled in"),
     )
     FROZEN_IMAGES = False
     train_names: list | None = None  # the classes of the training images, where these are others than the tested ones

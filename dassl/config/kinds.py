@@ -18,6 +18,7 @@ __all__ = [
     "names",
     "number",
     "numbers",
+    "pairs",
     "text",
     "whole",
 ]
@@ -191,6 +192,12 @@ def names(
         )
 
     return Option(list(default), allowed, fits, among, source, about)
+
+
+def pairs(source: str = "", about: str = "") -> Option:
+    """A list KEY, VALUE, KEY, VALUE, ..., empty by default."""
+    allowed = "KEY VALUE pairs, [KEY, VALUE, ...]"
+    return Option([], allowed, lambda value: isinstance(value, list | tuple) and len(value) % 2 == 0, (), source, about)
 
 
 def numbers(

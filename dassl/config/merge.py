@@ -126,7 +126,7 @@ def _decode(value: Any) -> Any:
 
 
 def _coerce(value: Any, old: Any, raw: Any, key: str, source: str) -> Any:
-    """Return ``value`` in the type of ``old``; None fits, and whatever YAML has but a mapping, where None was."""
+    """Return ``value`` in the type of ``old``; where None was, None and all that YAML has but a mapping fit."""
     if old is None:
         if value is None or isinstance(value, bool | int | float | str | list | tuple):
             return value

@@ -20,7 +20,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ..utils.errors import UserError, quoted, suggest
-from .kinds import Option, above, at_least, between, choice, count_or, flag, names, number, numbers, text, whole
+from .kinds import Option, above, at_least, between, choice, count_or, flag, names, number, numbers, pairs, text, whole
 from .merge import COMMAND_LINE
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "number",
     "numbers",
     "options_of",
+    "pairs",
     "text",
     "whole",
     "with_defaults",

@@ -1,5 +1,7 @@
 """Configuration: defaults, and merging with errors of one line."""
 
+import time
+
 import pytest
 from yacs.config import CfgNode as CN
 
@@ -81,3 +83,90 @@ def test_aliases_rename_keys_and_whole_blocks(tmp_path):
     merge_file(cfg, str(path), aliases=aliases)
     merge_opts(cfg, ["GAIN", "0.2"], aliases=aliases)
     assert cfg.TRAINER.NEW == {"ALPHA": 0.2, "N": 4}
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi")
+)
+HOSTILE = {
+    "deep mapping": "{a: " * 2000 + "1" + "}" * 2000,
+    "deep list": "SEED: " + "[" * 100_000,
+    "alias bomb": BOMB + "SEED: *i\n",
+    "merged aliases": "a: &a {x: 1}\nOPTIM: {<<: [" + ", ".join(["*a"] * 60_000) + "]}\n",
+    "mapping in itself": "&a OPTIM: &b {x: *b}\n",
+    "list in itself": "SEED: &b [*b]\n",
+    "text as a number": "SEED: !!int foo\n",
+    "text as a truth value": "TRAINER: !!bool maybe\n",
+    "no date": "SEED: 2024-13-45\n",
+    "no time": "SEED: !!timestamp now\n",
+    "many digits": "SEED: " + "9" * 5000 + "\n",
+    "many sixties": "SEED: 1" + ":59" * 50_000 + "\n",
+    "a large number": "SEED: 0x" + "f" * 90 + "\n",
+    "a long document": "SEED: " + "x" * 1_000_000,
+    "a long key": "? " + "x" * 100_000 + "\n: 1\n",
+    "a mapping for a number": "OPTIM: {LR: {a: 1}}\n",
+    "an empty mapping for a number": "OPTIM: {LR: {}}\n",
+    "nothing for a number": "OPTIM:\n  LR:\n",
+    "nothing for a text": "OUTPUT_DIR: ~\n",
+    "nothing for a list": "INPUT: {SIZE: null}\n",
+    "an object": "SEED: !!python/object/apply:os.getcwd []\n",
+    "a list as key": "? [a]\n: 1\n",
+    "two documents": "SEED: 1\n---\nSEED: 2\n",
+    "a control character": "SEED: \0\n",
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_what_no_configuration_holds_is_one_short_line_within_a_second(tmp_path, case):
+    start = time.perf_counter()
+    with pytest.raises(UserError) as error:
+        merge_text(tmp_path, HOSTILE[case])
+    assert time.perf_counter() - start < 1
+    message = str(error.value)
+    assert "run.yaml" in message and "\n" not in message and len(message) < 500
+
+
+def test_anchors_that_stay_small_are_read(tmp_path):
+    cfg = merge_text(tmp_path, "INPUT: {PIXEL_MEAN: &same [0.1, 0.2, 0.3], PIXEL_STD: *same}\n")
+    assert cfg.INPUT.PIXEL_STD == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("OPTIM.LR", "{[]: 1}"),
+        ("SEED", "-" * 3000 + "1"),
+        ("SEED", "-" * 200_000 + "1"),
+        ("SEED", "(" * 10_000),
+        ("SEED", "0x" + "f" * 5000),
+        ("OPTIM.LR", "9" * 4000),
+        ("OPTIM.LR", 10**400),
+        ("SEED", "1+2j"),
+        ("SEED", None),
+        ("SEED", "None"),
+        ("OUTPUT_DIR", "None"),
+        ("USE_CUDA", None),
+        ("x" * 100_000, "1"),
+    ],
+)
+def test_a_word_that_is_no_value_is_one_short_line(key, value):
+    with pytest.raises(UserError) as error:
+        merge_opts(get_cfg_default(), [key, value])
+    message = str(error.value)
+    assert message.startswith("command line: ") and key[:20] in message and "\n" not in message and len(message) < 500
+
+
+def test_a_key_that_is_nothing_by_default_takes_any_plain_value():
+    for word, value in (("text", "text"), ("3", 3), ("[1, 2]", [1, 2]), ("None", None)):
+        cfg = CN({"KEY": None})
+        merge_opts(cfg, ["KEY", word])
+        assert cfg.KEY == value
+    with pytest.raises(UserError, match="KEY"):
+        merge_opts(CN({"KEY": None}), ["KEY", "{1: 2}"])
+
+
+def test_the_merge_knows_where_each_value_came_from(tmp_path):
+    sources = {}
+    cfg = merge_text(tmp_path, "OPTIM: {LR: 0.1, MAX_EPOCH: 3}\n", sources=sources)
+    merge_opts(cfg, ["OPTIM.LR", "0.2"], sources=sources)
+    assert sources == {"OPTIM.LR": "command line", "OPTIM.MAX_EPOCH": str(tmp_path / "run.yaml")}

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from dassl.config.options import between, choice, flag, text, whole
+from dassl.config.options import between, choice, flag, pairs, text, whole
 from dassl.data.data_manager import DatasetWrapper
 from dassl.data.transforms.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
@@ -78,7 +78,7 @@ class DPC(PromptTrainer):
         BACKBONE_RUN=text("", about="folder of step one's run; '': a stage"),
         BACKBONE_EPOCH=whole(0, least=0, about="epoch of that run; 0: the one that it tested"),
         BACKBONE_CONFIG=text("", about="its YAML in configs/trainers/<BACKBONE>; '': the dataset's, mini or default"),
-        BACKBONE_OPTS=[],  # KEY VALUE pairs for it; its own block is filled in
+        BACKBONE_OPTS=pairs(about="KEY VALUE pairs for it; its own block is filled in"),
         TOP_K=whole(8, least=2, source=CODE, about="classes that P proposes for an image"),
         HARD_NEGATIVES=flag(True, source=PAPER, about="extend the batch by images of wrong proposals"),
         NON_REPEAT=flag(True, source=CODE, about="a class stands once in a batch"),

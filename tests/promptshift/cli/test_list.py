@@ -39,3 +39,14 @@ def test_what_matches_nothing_is_one_line(capsys):
     assert main(["DPSGP"]) == 2
     err = capsys.readouterr().err
     assert err == "error: nothing is called 'DPSGP'; did you mean 'DPSPG'?\n"
+
+
+def test_the_exact_name_of_a_trainer_lists_its_options(capsys):
+    assert main(["LDPF"]) == 0
+    out = capsys.readouterr().out
+    for words in (("TRAINER.LDPF.FUSION", "similarity, uniform, gate"), ("TRAINER.LDPF.ADVERSARIAL", "True, False")):
+        assert any(all(word in line for word in words) for line in out.splitlines()), words
+    row = next(line for line in out.splitlines() if line.startswith("TRAINER.LDPF.CENTERED "))
+    assert row.split()[1] == "False"
+    assert main(["ldpf"]) == 0 and "TRAINER.LDPF" not in capsys.readouterr().out
+    assert main(["ERM"]) == 0 and "no options" in capsys.readouterr().out
