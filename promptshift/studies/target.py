@@ -121,6 +121,7 @@ class Target:
     def _trainer(self, name: str) -> AdaptingTrainer:
         """Returns the trainer with the prompts to start from; it is built once."""
         if name not in self._trainers:
+            self.bench.leave_plan()
             print(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been", flush=True)
             cfg, flags = build_cfg(list(self._job(name).argv))
             with own_random_state(), contextlib.redirect_stdout(io.StringIO()):  # a trainer talks while it is built
