@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from benchmarks.timing import Row, compare
 from dassl.engine import build_trainer
+from dassl.talk import quiet
 from promptshift.adapting.trainer import AdaptingTrainer
 from promptshift.mini import MINI_DG, render_world
 from promptshift.modeling.prototypes import SourcePrototypes
@@ -33,7 +32,7 @@ def adaptation_rows(device: str) -> list[Row]:
 
 
 def _row(name: str, folder: str, device: str) -> Row:
-    with contextlib.redirect_stdout(io.StringIO()):  # the trainer's own talk
+    with quiet():  # the trainer's own talk
         trainer = _trainer(name, folder, device)
     size = trainer.clip.image_size
     views = torch.randn(_IMAGES, trainer.options.VIEWS, 3, size, size, generator=torch.Generator().manual_seed(0))

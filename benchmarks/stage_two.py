@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import statistics
 import tempfile
 from pathlib import Path
@@ -12,6 +10,7 @@ import torch
 
 from benchmarks.timing import Row, clock
 from dassl.engine import build_trainer
+from dassl.talk import quiet
 from promptshift.bases.generated_prompts import GeneratedPrompts
 from promptshift.mini import MINI_DG, render_world
 from promptshift.paths import checkout
@@ -27,7 +26,7 @@ def stage_two_rows(device: str) -> list[Row]:
     """
     with tempfile.TemporaryDirectory() as folder:
         render_world(MINI_DG, Path(folder) / "mini_dg", per_class=_PER_CLASS)
-        with contextlib.redirect_stdout(io.StringIO()):  # the trainers' own talk
+        with quiet():  # the trainers' own talk
             spg, dpspg = (_trainer(name, folder, device) for name in ("SPG", "DPSPG"))
             _epoch(spg), _epoch(dpspg)  # warm-up
             pairs = [(clock(lambda: _epoch(spg))[1], clock(lambda: _epoch(dpspg))[1]) for _ in range(3)]

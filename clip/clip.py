@@ -18,8 +18,7 @@ from dassl.utils import atomic_path
 from dassl.utils.errors import UserError, suggest
 from promptshift.mini.weights import MINI_SHA256, load_mini_state_dict
 from promptshift.modeling import tokens
-from promptshift.modeling.clip import MEAN, OPENAI_NAMES, STD
-from promptshift.modeling.weights import read_state_dict
+from promptshift.modeling.clip import MEAN, OPENAI_NAMES, STD, read_clip
 from promptshift.paths import output_root
 
 __all__ = ["available_models", "build_model", "load", "tokenize"]
@@ -87,7 +86,7 @@ def load(
         )
     path = _download(_MODELS[name], download_root) if name in _MODELS else name
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = build_model(read_state_dict(path)).to(device)
+    model = build_model(read_clip(path)[0]).to(device)
     return (model.float() if device.type == "cpu" else model), _transform(model.visual.input_resolution)
 
 

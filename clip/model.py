@@ -77,7 +77,7 @@ class VisionTransformer(open_clip.transformer.VisionTransformer):
             shared_ctx = getattr(self, "VPT", None)
         deep = list(compound_deeper_prompts) or [block.VPT_shallow for block in blocks if hasattr(block, "VPT_shallow")]
         handle = SimpleNamespace(model=SimpleNamespace(visual=self), dtype=self.conv1.weight.dtype, name="clip")
-        return VisionTower(handle, "clip").encode(image, shared_ctx, deep[: len(blocks) - 1])
+        return VisionTower(handle, "clip").encode(image, shared_ctx, deep[: len(blocks) - 1]).to(handle.dtype)
 
 
 class CLIP(nn.Module):

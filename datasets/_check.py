@@ -26,7 +26,7 @@ def check_dataset(name: str, root: str | Path, deep: bool = False, folder: str =
     """Count the images of a dataset below `root`; nothing is downloaded, rendered or written.
 
     Args:
-        deep: Also let PIL verify every image.
+        deep: Also decode every image.
         folder: DATASET.FOLDER of a folder of one's own; `name` is not looked at then.
 
     Raises:

@@ -1,12 +1,18 @@
 """Few-shot sets: k images per class, drawn as upstream draws them and kept as JSON beside the images."""
 
+import logging
 import os
 import random
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 
 from dassl.data.datasets import DatasetBase, Datum
-from dassl.utils import load_pickle, read_json, write_json
-from dassl.utils.errors import UserError
+from dassl.utils import read_json, write_json
+from dassl.utils.errors import UserError, shorten
+
+from ._entries import plain_names
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 MAX_VAL_SHOTS = 4
 
@@ -31,7 +37,7 @@ def fewshot_sets(
     path = folder / f"shot_{shots}-seed_{seed}.json"
     for candidate, read in ((path, _read_json_cache), (path.with_suffix(".pkl"), _read_pickle_cache)):
         if candidate.is_file():
-            print(f"Loading few-shot data from {candidate}")
+            log.info(f"Loading few-shot data from {candidate}")
             sets = [
                 _match(names, data, base, candidate) for names, data in zip(read(candidate), (train, val), strict=True)
             ]
@@ -52,7 +58,7 @@ def _say_where_short(dataset: DatasetBase, train: list[Datum], shots: int) -> No
     if short:
         named = ", ".join(f"{name} ({count})" for name, count in list(short.items())[:5])
         more = f" and {len(short) - 5} more" if len(short) > 5 else ""
-        print(f"DATASET.NUM_SHOTS: {shots}: fewer shots than asked for {named}{more}, which have no more images")
+        log.info(f"DATASET.NUM_SHOTS: {shots}: fewer shots than asked for {named}{more}, which have no more images")
 
 
 def _draw(dataset: DatasetBase, train: list[Datum], val: list[Datum], shots: int, seed: int) -> list[list[Datum]]:
@@ -76,7 +82,7 @@ def _write(path: Path, sets: list[list[Datum]], base: Path) -> None:
     try:
         write_json(content, str(path))
     except OSError as error:
-        print(f"Few-shot data kept in memory: cannot write {path} ({error.strerror})")
+        log.info(f"Few-shot data kept in memory: cannot write {path} ({error.strerror})")
 
 
 def _below(item: Datum, base: Path) -> str:
@@ -84,17 +90,25 @@ def _below(item: Datum, base: Path) -> str:
     return item.impath.removeprefix(f"{base}{os.sep}").replace(os.sep, "/")
 
 
-def _match(names: list[str], data: list[Datum], base: Path, path: Path) -> list[Datum]:
-    """The images of `data` whose path below `base` ends a cached path, in cached order."""
+def _match(names: Sequence[object], data: list[Datum], base: Path, path: Path) -> list[Datum]:
+    """The images of `data` whose path below `base` ends a cached path, in cached order; nothing else can be named."""
     known = {_below(item, base): item for item in data}
-    found = []
+    found: list[str] = []
     for name in names:
-        parts = PurePosixPath(name.replace("\\", "/")).parts
+        try:
+            parts = plain_names(name, absolute=True)
+        except ValueError as error:
+            raise UserError(f"{path}: {error}; delete this file to draw anew") from None
         key = next((end for end in ("/".join(parts[start:]) for start in range(len(parts))) if end in known), None)
         if key is None:
-            raise UserError(f"{path} names {name}, which is not in the current split; delete this file to draw anew")
-        found.append(known[key])
-    return found
+            raise UserError(
+                f"{path} names {shorten(name)}, which is not in the current split; delete this file to draw anew"
+            )
+        found.append(key)
+    again = len(found) - len(set(found))
+    if again:
+        log.info(f"{path} names {again:,} images once more; each counts as often as it is named")
+    return [known[key] for key in found]
 
 
 def _read_json_cache(path: Path) -> list[list[str]]:
@@ -102,12 +116,16 @@ def _read_json_cache(path: Path) -> list[list[str]]:
         content = read_json(str(path))
         return [[entry[0] for entry in content[part]] for part in ("train", "val")]
     except (KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path}: not a few-shot file with the keys train and val ({error!r})") from error
+        raise UserError(f"{path}: not a few-shot file with the keys train and val ({shorten(repr(error))})") from error
 
 
 def _read_pickle_cache(path: Path) -> list[list[str]]:
+    from dassl.utils import load_pickle  # which needs torch, as few commands do
+
     content = load_pickle(path, {("dassl.data.datasets.base_dataset", "Datum"): Datum})
     try:
         return [[item.impath for item in content.get(part, [])] for part in ("train", "val")]  # ImageNet's: no val
     except (AttributeError, TypeError) as error:
-        raise UserError(f"{path}: not a few-shot file of Dassl ({error!r}); delete it to draw anew") from error
+        raise UserError(
+            f"{path}: not a few-shot file of Dassl ({shorten(repr(error))}); delete it to draw anew"
+        ) from error

@@ -4,16 +4,29 @@ A reader returns the parts `train`, `val` and `test` (an absent one is empty) as
 to the image folder.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dassl.data.datasets import Datum
-from dassl.utils import load_pickle, read_json, write_json
-from dassl.utils.errors import UserError
+from dassl.utils import read_json, write_json
+from dassl.utils.errors import UserError, shorten
 
+from ._entries import (
+    Item,
+    check_exists,
+    plain_files,
+    plain_names,
+    plain_path,
+    refuse_overlap,
+    split_parts,
+    text,
+    whole,
+)
 from ._image_facts import LISTS, RENDERED, SPLIT, SYNSETS, VARIANT, ImageSet
-from ._layout import find_folder, image_names, sub_folders
-from ._splits import Item, check_exists
+from ._layout import find_folder, image_names, sub_folders, text_lines
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 LISTING = "promptshift_listing.json"  # names of ImageNet's images, so that its folders are listed once
 UPSTREAM_LISTING = "preprocessed.pkl"
@@ -22,19 +35,19 @@ MINI_TRAIN, MINI_VAL = 32, 8  # of the images of a class of a rendered set; the 
 Parts = tuple[list[Item], list[Item], list[Item]]
 
 
-def read_parts(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
+def read_parts(facts: ImageSet, image_dir: Path, root: Path, val_is_test: bool = False) -> Parts:
     """Train, val and test items of a dataset whose images are in `image_dir`.
 
+    Args:
+        val_is_test: Whether the test images will validate, so that the val part is of no use and may be anything.
+
     Raises:
-        UserError: A list is missing, malformed or names images that are not there, or val and test overlap.
+        UserError: A list is missing, malformed, names images that are not there or not in `image_dir`, or two parts
+            share images.
     """
     train, val, test = _READERS[facts.layout](facts, image_dir, root)
-    shared = {item.relpath for item in val} & {item.relpath for item in test}
-    if shared:
-        raise UserError(
-            f"{facts.name}: {len(shared):,} images are in val and in test, e.g. {min(shared)}; the split "
-            "file must keep them apart"
-        )
+    own = {} if val_is_test else {"val": val}
+    refuse_overlap(facts.name, {"train": train} | own | {"test": test}, image_dir)
     if not test or not (train or facts.test_only):
         raise UserError(f"{facts.name}: no {'train' if test else 'test'} images under {image_dir}")
     return train, val, test
@@ -42,33 +55,40 @@ def read_parts(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
 
 def _read_split(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
     """`split_zhou_*.json`: keys train, val, test with items [path, label, class name]."""
-    path = find_folder(Path(root, facts.folder), facts.files[0].file)
-    content = read_json(path)
-    try:
-        parts = tuple(
-            [Item(name.replace("\\", "/"), int(label), 0, classname) for name, label, classname in content[part]]
-            for part in ("train", "val", "test")
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path}: not a split file with the keys train, val and test and entries [path, label, class "
-            f"name] ({error!r})"
-        ) from error
-    check_exists(image_dir, [item for part in parts for item in part], path)
+    folder, file = Path(root, facts.folder), facts.files[0].file
+    path = find_folder(folder, file)
+    if path is None:
+        raise UserError(f"{facts.name}: no {file} under {folder}")
+    parts = tuple(
+        [_entry(entry, path) for entry in part] for part in split_parts(read_json(path), ("train", "val", "test"), path)
+    )
+    # where the image folder is the dataset's own, beside the split file, its sub-folders are what a link may stand for
+    check_exists(image_dir, [item for part in parts for item in part], path, links_from=0 if facts.images else 1)
     return parts
+
+
+def _entry(entry: object, path: Path) -> Item:
+    try:
+        name, label, classname = entry
+        return Item(plain_path(name), whole(label), 0, text(classname))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a split file with entries [path, label, class name]: {shorten(repr(entry))} "
+            f"({shorten(error)})"
+        ) from error
 
 
 def _read_lists(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
     """FGVC-Aircraft's own lists: `variants.txt` names the classes, `images_variant_<part>.txt` the images."""
     folder = image_dir.parent
-    labels = {name: label for label, name in enumerate(_lines(folder / "variants.txt"))}
+    labels = {name: label for label, name in enumerate(text_lines(folder / "variants.txt"))}
     parts = []
     for path in (folder / f"images_variant_{part}.txt" for part in ("train", "val", "test")):
-        entries = [line.partition(" ") for line in _lines(path)]
-        unknown = [name for _, _, name in entries if name not in labels]
+        lines = [line.partition(" ") for line in text_lines(path)]
+        unknown = [name for _, _, name in lines if name not in labels]
         if unknown:
             raise UserError(f"{path}: {unknown[0]!r} is not in {folder / 'variants.txt'}")
-        parts.append([Item(f"{image}.jpg", labels[name], 0, name) for image, _, name in entries])
+        parts.append([_entry((f"{image}.jpg", labels[name], name), path) for image, _, name in lines])
         check_exists(image_dir, parts[-1], path)
     return tuple(parts)
 
@@ -101,8 +121,8 @@ def _read_synsets(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
 def _own_listing(path: Path, image_dir: Path) -> dict[str, dict[str, list[str]]]:
     """{"train" and "val": {synset: sorted file names}}; delete the file after changing the images."""
     if path.is_file():
-        print(f"Listing of the images: {path}")
-        return read_json(path)
+        log.info(f"Listing of the images: {path}")
+        return _checked_listing(read_json(path), path)
     listing = {
         part: {name: image_names(folder) for name, folder in sub_folders(image_dir / part).items()}
         for part in ("train", "val")
@@ -111,24 +131,40 @@ def _own_listing(path: Path, image_dir: Path) -> dict[str, dict[str, list[str]]]
         try:
             write_json(listing, path)
         except OSError as error:
-            print(f"Listing kept in memory: cannot write {path} ({error.strerror})")
+            log.info(f"Listing kept in memory: cannot write {path} ({error.strerror})")
     return listing
+
+
+def _checked_listing(content: object, path: Path) -> dict[str, dict[str, list[str]]]:
+    try:
+        return {
+            part: {"/".join(plain_files([name])): plain_files(files) for name, files in content[part].items()}
+            for part in ("train", "val")
+        }
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a listing of ImageNet ({shorten(repr(error))}); delete it to list anew"
+        ) from error
 
 
 def _read_upstream_listing(path: Path) -> dict[str, dict[str, list[str]]]:
     """The same from upstream's `preprocessed.pkl`, in its order; its keys are train and test, test being `val`."""
-    print(f"Listing of the images: {path}")
+    log.info(f"Listing of the images: {path}")
+    from dassl.utils import load_pickle  # which needs torch, as few commands do
+
     content = load_pickle(path, {("dassl.data.datasets.base_dataset", "Datum"): Datum})
     try:
         listing = {}
         for part, key in (("train", "train"), ("val", "test")):
             folders = listing.setdefault(part, {})
             for item in content[key]:
-                *_, synset, file = item.impath.replace("\\", "/").split("/")
+                *_, synset, file = plain_names(item.impath, absolute=True)
                 folders.setdefault(synset, []).append(file)
         return listing
     except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a listing of ImageNet ({error!r}); delete it to list anew") from error
+        raise UserError(
+            f"{path}: not a listing of ImageNet ({shorten(repr(error))}); delete it to list anew"
+        ) from error
 
 
 def _read_variant(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
@@ -154,7 +190,7 @@ def _class_names_by_folder(facts: ImageSet, root: Path) -> dict[str, str]:
     """`classnames.txt` of the dataset or of ImageNet: synset -> class name, in the order of the file."""
     file = facts.files[0].file
     path = find_folder(Path(root, facts.folder), file) or Path(root, "imagenet", file)
-    return {synset: name for synset, _, name in (line.partition(" ") for line in _lines(path))}
+    return {synset: name for synset, _, name in (line.partition(" ") for line in text_lines(path))}
 
 
 def _read_rendered(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
@@ -167,14 +203,6 @@ def _read_rendered(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
         val += items[first:last]
         test += items[last:]
     return train, val, test
-
-
-def _lines(path: Path) -> list[str]:
-    """Lines of a text file without those that are empty."""
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); it belongs to the dataset") from None
 
 
 def label_names(facts: ImageSet, items: Iterable[Item]) -> list[str]:

@@ -1,7 +1,7 @@
 """Finding the images of a multi-domain dataset on disk. Folders are listed once; no file is stat-ed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,18 +69,78 @@ def _nested(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def sub_folders(folder: Path) -> dict[str, Path]:
-    """Visible sub-folders by name, sorted; empty when `folder` does not exist."""
+    """Visible sub-folders by name, sorted; empty when `folder` does not exist.
+
+    Raises:
+        UserError: A name is not UTF-8.
+    """
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    _refuse_unreadable(names, folder)
     return {name: folder / name for name in names}
 
 
 def image_names(folder: Path) -> list[str]:
-    """Names of the visible images of a folder, sorted; empty when it does not exist."""
-    names = os.listdir(folder) if folder.is_dir() else []
-    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."))
+    """Names of the visible images of a folder, sorted; empty when it does not exist.
+
+    Raises:
+        UserError: A name is not UTF-8.
+    """
+    return sorted(image_links(folder))
+
+
+def image_links(folder: Path) -> dict[str, bool]:
+    """Name of every visible image of a folder -> whether it is a link; no image is stat-ed.
+
+    Raises:
+        UserError: A name is not UTF-8.
+    """
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        links = {
+            entry.name: entry.is_symlink()
+            for entry in entries
+            if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith(".")
+        }
+    _refuse_unreadable(links, folder)
+    return links
+
+
+def _refuse_unreadable(names: Iterable[str], folder: Path) -> None:
+    """Refuse names that neither a split file nor a log can hold."""
+    odd = next((name for name in names if not is_utf8(name)), None)
+    if odd is not None:
+        raise UserError(f"{folder}: the name {odd!r} is not UTF-8; rename it")
+
+
+def is_utf8(name: str) -> bool:
+    """Tell whether a name can be written; Python reads other bytes in a file name as lone surrogates."""
+    if name.isascii():
+        return True
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def text_lines(path: Path) -> list[str]:
+    """Lines of a text file, stripped, without those that are empty.
+
+    Raises:
+        UserError: The file cannot be read or is not UTF-8.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing or no regular file; it belongs to the dataset")
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); it belongs to the dataset") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error})") from None
 
 
 def domain_pieces(facts: DomainSet, domain_dir: Path, variant: str = "") -> list[Piece]:

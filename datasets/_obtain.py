@@ -1,5 +1,6 @@
 """Getting the images of a dataset: found, downloaded, or rendered."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from ._facts import Archive, DomainSet
 from ._image_facts import MIRROR, ImageSet
 from ._layout import DOWNLOAD_FOLDER, Place, dataset_folder, find_folder, find_place
 from ._splits import PUBLISHED_FOLDERS
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 MINI_PER_CLASS = 60  # images per class and domain of a mini world
 MINI_SEED = 0
@@ -81,7 +84,7 @@ def obtain_images(facts: ImageSet, root: str | Path, download: bool = True) -> P
 
 
 def _shared(root: str | Path, file: Archive) -> bool:
-    """Whether another dataset's folder has the file: the class names of ImageNet serve its variants."""
+    """Return whether another dataset's folder has the file: the class names of ImageNet serve its variants."""
     return Path(root, "imagenet", file.file).is_file()
 
 
@@ -101,7 +104,7 @@ def _render(facts: DomainSet | ImageSet, folder: Path) -> None:
     from promptshift.mini import render_world  # only these datasets need the renderer
     from promptshift.mini.worlds import PER_CLASS, WORLDS
 
-    print(f"Rendering the mini world {facts.name} into {folder}")
+    log.info(f"Rendering the mini world {facts.name} into {folder}")
     try:
         render_world(WORLDS[facts.name], folder, PER_CLASS.get(facts.name, MINI_PER_CLASS), seed=MINI_SEED)
     except OSError as error:
@@ -141,18 +144,18 @@ def _download_splits(facts: DomainSet, folder: Path) -> None:
     try:
         _fetch_and_extract(archive, path, target)
     except (UserError, OSError) as error:
-        print(f"{facts.name}: no published splits from {archive.link} ({_one_line(error)})")
+        log.info(f"{facts.name}: no published splits from {archive.link} ({_one_line(error)})")
 
 
 def _fetch_and_extract(archive: Archive, path: Path, target: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        print(f"Downloading {archive.link} to {path}")
+        log.info(f"Downloading {archive.link} to {path}")
         fetch(archive.source, str(path), gdrive=archive.gdrive)
     if path.suffix in (".json", ".txt"):  # not an archive but the file itself
         path.replace(target / path.name)
         return
-    print(f"Extracting {path} into {target}")
+    log.info(f"Extracting {path} into {target}")
     safe_extract(str(path), str(target))
     path.unlink()
 

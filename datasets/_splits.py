@@ -6,30 +6,24 @@ same rules is made once, with a fixed seed, and written to `promptshift_splits/`
 """
 
 import functools
+import logging
 import random
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from dassl.utils import read_json, write_json
-from dassl.utils.errors import UserError
+from dassl.utils.errors import UserError, shorten
 
+from ._entries import Item, check_exists, plain_names, plain_path, refuse_overlap, split_parts, text, whole
 from ._facts import RULE_3_PERCENT, RULE_70_30, RULE_TRAIN, RULE_VAL, DomainSet
-from ._layout import Place, class_names, domain_pieces, image_names, sub_folders
+from ._layout import Place, class_names, domain_pieces, image_names, sub_folders, text_lines
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 PUBLISHED_FOLDERS = ("spg_coop_splits", "dpspg_coop_splits")
 OWN_FOLDER = "promptshift_splits"
 SPLIT_SEED = 0  # of our own splits; a run's seed has no part in it
-
-
-class Item(NamedTuple):
-    """One image of a split; `relpath` is relative to the image folder, with forward slashes."""
-
-    relpath: str
-    label: int
-    domain: int
-    classname: str
 
 
 class Split(NamedTuple):
@@ -48,7 +42,7 @@ def load_split(facts: DomainSet, place: Place, domain: str, variant: str = "") -
     """
     split = read_split(facts, place, domain, variant) or _make_and_write(facts, place, domain, variant)
     source = split.file or "computed in memory, the folder is read-only"
-    print(f"Split of {facts.name}/{domain}: {source} (train {len(split.train):,}, val {len(split.val):,})")
+    log.info(f"Split of {facts.name}/{domain}: {source} (train {len(split.train):,}, val {len(split.val):,})")
     return split
 
 
@@ -86,6 +80,7 @@ def _make_and_write(facts: DomainSet, place: Place, domain: str, variant: str) -
     train, val = make_split(facts, place, domain, variant)
     if not train + val:  # not written: a split without images would outlive the day the images arrive
         raise UserError(f"{facts.name}: domain {domain} has no images under {place.domain_dirs[domain]}")
+    _check_images(facts, place, domain, train + val, place.domain_dirs[domain])
     try:
         write_json({"train": train, "val": val, "test": val}, str(path))
     except OSError:
@@ -129,28 +124,38 @@ def split_bounds(rule: str, count: int) -> tuple[int, int]:
 def _without_corrupt(facts: DomainSet, domain: str, classname: str, files: list[str]) -> list[str]:
     bad = [file for file in files if f"{domain}/{classname}/{file}" in facts.corrupt]
     for file in bad:
-        print(f"Skipping {domain}/{classname}/{file}: known to be corrupt")
+        log.info(f"Skipping {domain}/{classname}/{file}: known to be corrupt")
     return [file for file in files if file not in bad]
 
 
 def _read_file(facts: DomainSet, place: Place, domain: str, path: Path) -> Split:
     """Read and check a split file of one domain."""
-    try:
-        content = read_json(str(path))
-        parts = [content["train"], content["val"]]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a split file with the keys train and val ({error!r})") from error
-    train, val = (list(map(_parser(facts, place, domain, path), part)) for part in parts)
+    parse = _parser(facts, place, domain, path)
+    parts = split_parts(read_json(str(path)), ("train", "val"), path)
+    train, val = ([parse(entry) for entry in part] for part in parts)
     corrupt = {
         f"{place.domain_dirs[domain].name}/{rest}"
         for first, _, rest in (name.partition("/") for name in facts.corrupt)
         if first == domain
     }
     train, val = ([item for item in part if item.relpath not in corrupt] for part in (train, val))
-    unlisted = check_exists(place.image_dir, train + val, path) - corrupt
+    refuse_overlap(f"{facts.name}/{domain}", {"train": train, "val": val}, path)
+    unlisted = _check_images(facts, place, domain, train + val, path) - corrupt
     if unlisted and OWN_FOLDER in path.parts and RULE_3_PERCENT not in dict(facts.pieces).values():
-        print(f"{facts.name}/{domain}: {len(unlisted):,} images are not in {path}; delete it to split anew")
+        log.info(f"{facts.name}/{domain}: {len(unlisted):,} images are not in {path}; delete it to split anew")
     return Split(train, val, str(path))
+
+
+def _check_images(facts: DomainSet, place: Place, domain: str, items: list[Item], path: Path) -> set[str]:
+    """As `check_exists`; neither links in the domain's folder nor the folder itself may lead into another domain."""
+    own = place.domain_dirs[domain].resolve()
+    for other, folder in place.domain_dirs.items():
+        if other != domain and (folder.resolve().is_relative_to(own) or own.is_relative_to(folder.resolve())):
+            raise UserError(
+                f"{facts.name}: the folders of {domain} and {other} are links to one another's images "
+                f"({own}, {folder.resolve()}); each domain needs its own"
+            )
+    return check_exists(place.image_dir, items, path, links_from=1)
 
 
 def _parser(facts: DomainSet, place: Place, domain: str, path: Path) -> Callable[[object], Item]:
@@ -159,7 +164,7 @@ def _parser(facts: DomainSet, place: Place, domain: str, path: Path) -> Callable
 
     @functools.cache  # a path's folder is looked at once, not once per image
     def below_images(folder: str) -> str:
-        names = PurePosixPath(folder).parts
+        names = plain_names(folder, absolute=True)
         at = [facts.domain_of_folder(name) for name in names].index(domain)
         return "/".join((place.domain_dirs[domain].name, *names[at + 1 :]))
 
@@ -167,14 +172,16 @@ def _parser(facts: DomainSet, place: Place, domain: str, path: Path) -> Callable
         try:
             relpath, label, index, classname = entry
             folder, _, name = relpath.replace("\\", "/").rpartition("/")
-            item = Item(f"{below_images(folder)}/{name}", int(label), int(index), classname)
+            item = Item(f"{below_images(folder)}/{plain_path(name)}", whole(label), whole(index), text(classname))
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{path}: entry {entry!r} is not [path below a folder {domain!r}, label, domain index, class name]"
+                f"{path}: entry {shorten(repr(entry))} is not [path below a folder {domain!r}, label, "
+                f"domain index, class name] ({shorten(error)})"
             ) from error
         if item.domain != domain_index:
             raise UserError(
-                f"{path}: entry {entry!r} has domain index {item.domain}; {domain} of {facts.name} is {domain_index}"
+                f"{path}: entry {shorten(repr(entry))} has domain index {item.domain}; {domain} of "
+                f"{facts.name} is {domain_index}"
             )
         return item
 
@@ -183,40 +190,18 @@ def _parser(facts: DomainSet, place: Place, domain: str, path: Path) -> Callable
 
 def _read_lists(facts: DomainSet, place: Place, domain: str) -> Split:
     """Read `{domain}_{train,test}.txt`: lines of a path below the image folder and a label; test serves as val."""
-    parts, files = [], [f"{domain}_train.txt", f"{domain}_test.txt"]
-    for name in files:
+    parts, index = [], facts.domains.index(domain)
+    for name in (f"{domain}_train.txt", f"{domain}_test.txt"):
         path = find_beside(place, (facts.lists,), name)
         if path is None:
             raise UserError(
                 f"{facts.name}: {place.dataset_dir / facts.lists / name} is missing; get the lists from "
                 f"{facts.split_archive.link} and unpack them there"
             )
-        lines = (line.rsplit(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-        index = facts.domains.index(domain)
         parse = _parser(facts, place, domain, path)
+        lines = (line.rsplit(maxsplit=1) for line in text_lines(path))
         parts.append([parse((*line, index, PurePosixPath(line[0]).parent.name)) for line in lines])
-        check_exists(place.image_dir, parts[-1], path)
-    return Split(*parts, str(path.parent / f"{domain}_{{train,test}}.txt"))
-
-
-def check_exists(image_dir: Path, items: list[Item], path: Path) -> set[str]:
-    """Images in the folders of a split that it does not name; each folder is listed once and no file is stat-ed.
-
-    Raises:
-        UserError: The split names images that are not there.
-    """
-    folders = defaultdict(set)
-    for item in items:
-        folder, _, name = item.relpath.rpartition("/")
-        folders[folder].add(name)
-    missing, unlisted = [], set()
-    for folder, names in folders.items():
-        present = set(image_names(image_dir / folder))
-        missing += [f"{folder}/{name}" for name in sorted(names - present)]
-        unlisted.update(f"{folder}/{name}" for name in present - names)
-    if missing:
-        raise UserError(
-            f"{path} names {len(missing):,} of {len(items):,} images that are not under "
-            f"{image_dir}, the first is {missing[0]}; restore them or delete the split file"
-        )
-    return unlisted
+        _check_images(facts, place, domain, parts[-1], path)
+    source = path.parent / f"{domain}_{{train,test}}.txt"
+    refuse_overlap(f"{facts.name}/{domain}", dict(zip(("train", "val"), parts)), source)
+    return Split(*parts, str(source))

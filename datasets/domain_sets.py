@@ -4,6 +4,7 @@ One class serves the whole table of `_facts.py`. Protocol of SPG (arXiv 2404.192
 train and val are the train and val splits of the source domains, test is every image of the target domains.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from ._layout import Place, class_names
 from ._obtain import obtain
 from ._splits import Item, Split, load_split
 from ._subsample import relabel, select_labels
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 __all__ = ["MultiDomainDataset", "choose_domains", "domain_sets", "find_domain_set"]
 
@@ -183,7 +186,7 @@ def _label_names(facts: DomainSet, place: Place, splits: dict[str, Split]) -> li
             f"0 to {len(named) - 1}; use the split files of one source"
         )
     if len(names) != facts.n_classes:
-        print(f"{facts.name} has {len(names)} classes under {place.image_dir}, {facts.n_classes} expected")
+        log.info(f"{facts.name} has {len(names)} classes under {place.image_dir}, {facts.n_classes} expected")
     return names
 
 
@@ -200,7 +203,7 @@ def _report_gaps(facts: DomainSet, splits: dict[str, Split], names: list[str], s
         lacking = [name for label, name in enumerate(names) if label not in present]
         if lacking:
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-            print(f"{facts.name}/{domain} has no images of {', '.join(lacking[:5])}{more}")
+            log.info(f"{facts.name}/{domain} has no images of {', '.join(lacking[:5])}{more}")
 
 
 def _datum(item: Item, place: Place) -> Datum:

@@ -4,6 +4,7 @@ One class serves the whole table of `_image_facts.py`. The few-shot draws are up
 classes; then DATASET.SUBSAMPLE_CLASSES keeps the base or the new half, relabelled from 0 (arXiv 2203.05557).
 """
 
+import logging
 import os
 import random
 from pathlib import Path
@@ -13,12 +14,14 @@ from yacs.config import CfgNode
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.utils.errors import UserError, suggest
 
+from ._entries import Item
 from ._fewshot import MAX_VAL_SHOTS, fewshot_sets
 from ._image_facts import IMAGE_SETS, VAL_IS_TEST, ImageSet
 from ._image_readers import label_names, read_parts
 from ._obtain import missing_images_help, obtain_images
-from ._splits import Item
 from ._subsample import relabel, select_labels
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 
 class ImageSetDataset(DatasetBase):
@@ -45,12 +48,12 @@ class ImageSetDataset(DatasetBase):
         image_dir = obtain_images(facts, root, options.get("DOWNLOAD", True))
         self.dataset_dir, self.image_dir = str(folder), str(image_dir)
         try:
-            parts = read_parts(facts, image_dir, root)
+            parts = read_parts(facts, image_dir, root, self.val_is_test)
         except UserError as error:
             raise UserError(f"{error}; {missing_images_help(facts, folder)}") from error
         names = label_names(facts, [item for part in parts for item in part])
         if len(names) != facts.n_classes:
-            print(f"{facts.name} has {len(names)} classes under {image_dir}, {facts.n_classes} expected")
+            log.info(f"{facts.name} has {len(names)} classes under {image_dir}, {facts.n_classes} expected")
         train, val, test = ([_datum(item, image_dir) for item in part] for part in parts)
         if options.NUM_SHOTS > 0 and not facts.test_only:
             train, val = self._few_shots(train, val, options.NUM_SHOTS, cfg.SEED, folder, image_dir)

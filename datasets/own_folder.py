@@ -24,7 +24,8 @@ class FolderDG(MultiDomainDataset):
 
     Layout `<domain>/<class>/*.jpg`; `<class>/*.jpg` is one domain, called like the folder. Either may lie in a
     sub-folder `images`. Domains are asked for by their full names; train and val are made like those of the published
-    datasets: each class 70/30, once, kept beside the images.
+    datasets: each class 70/30, once, kept beside the images. The folder and its domains may be links to other places;
+    images and classes that are links stay within their domain.
 
     Raises:
         UserError: As `read_folder`, or as every multi-domain dataset.

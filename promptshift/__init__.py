@@ -1,5 +1,6 @@
 """CLIP prompt learning under shift: trainers, protocols, tables, and an embedded world to try them on."""
 
+from dassl.talk import show
 from promptshift.modeling.embedded import register_embedded
 
 __version__ = "0.1.0"
@@ -11,4 +12,5 @@ def _load_mini(name: str) -> tuple[dict, dict]:
     return load_mini(name)
 
 
+show(__name__)
 register_embedded(("mini", "mini_large"), _load_mini)

@@ -90,7 +90,7 @@ def weighted_distance(weights: Tensor, features: Tensor, prototypes: Tensor) -> 
     Args:
         weights: (..., C), class probabilities.
         features: (..., 1, E), or (..., C, E) one a class.
-        prototypes: (C, E).
+        prototypes: (C, E), or (..., C, E).
 
     Returns:
         (...)

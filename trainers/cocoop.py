@@ -5,6 +5,7 @@ import torch
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.conditional import ConditionalPromptLearner
+from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 
 
 @TRAINER_REGISTRY.register()
@@ -22,7 +23,7 @@ class CoCoOp(PromptTrainer):
     """
 
     BLOCK = "COCOOP"
-    DEFAULTS = dict(N_CTX=16, CTX_INIT="", PREC="fp16")
+    DEFAULTS = PUBLIC_BLOCKS["COCOOP"]
 
     def build_prompts(self, clip, classnames):
         o = self.options

@@ -4,12 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dassl.config.options import between, flag, text, whole
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy
 from promptshift.modeling.prompts import PromptTemplate
 from promptshift.modeling.tokens import clean_name, encode
+from promptshift.runs.public_blocks import precision
+
+SPG_CODE = "SPG's train_baseline.py"
 
 
 class DomainMLP(nn.Module):
@@ -62,14 +66,14 @@ class DPLCLIP(PromptTrainer):
 
     BLOCK = "DPLCLIP"
     DEFAULTS = dict(
-        MLP_WIDTH=512,
-        MLP_DEPTH=3,
-        MLP_DROPOUT=0.1,
-        EMBEDDING_DIM=0,
-        N_CTX=16,
-        CTX_INIT="",
-        PREC="fp16",
-        TRANSDUCTIVE=False,
+        MLP_WIDTH=whole(512, least=1, source=SPG_CODE),
+        MLP_DEPTH=whole(3, least=2, source=SPG_CODE, about="linear layers"),
+        MLP_DROPOUT=between(0, 1, 0.1, source=SPG_CODE),
+        EMBEDDING_DIM=whole(0, least=0, about="text width; 0: read off the weights"),
+        N_CTX=whole(16, least=1, source=SPG_CODE, about="context vectors; with CTX_INIT as many as its tokens"),
+        CTX_INIT=text("", about="words that only say how many vectors are generated"),
+        PREC=precision(),
+        TRANSDUCTIVE=flag(False, about="mean context of the test batch, as the paper; then numbers depend on batches"),
     )
 
     def build_prompts(self, clip, classnames):

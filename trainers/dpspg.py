@@ -4,39 +4,43 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dassl.config.options import at_least, between, choice, whole, with_defaults
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.bases.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path
+from promptshift.bases.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path, stage_one
 from promptshift.bases.prompt_trainer import PromptTrainer
+from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS
 from promptshift.losses import accuracy, negative_label_loss
 from promptshift.modeling.prompts import PromptLearner
 from promptshift.results.diagnostics import negative_margin
+from promptshift.runs.public_blocks import start_words
 
+PAPER, CODE = "arXiv 2505.18770", "DPSPG's trainers"
 RELEASED_KEYS = {
     "TRAINER.SPG": "TRAINER.DPSPG",
     "ALPHA": "TRAINER.DPSPG.ALPHA",
     "EARLY": "TRAINER.DPSPG.EARLY",
     "LATE": "TRAINER.DPSPG.LATE",
 }
+_CONTEXT = {key: option for key, option in SHARED_CONTEXT_DEFAULTS.items() if key != "CTX_INIT"}
 DEFAULTS = dict(
-    N_CTX=4,
-    CSC=False,
-    CLASS_TOKEN_POSITION="end",
-    PREC="fp16",
-    POS_CTX_INIT="a photo of a",
-    NEG_CTX_INIT="a photo without a",
+    **with_defaults(_CONTEXT, PAPER, N_CTX=4),
+    POS_CTX_INIT=start_words("a photo of a", PAPER),
+    NEG_CTX_INIT=start_words("a photo without a", PAPER),
     # stage one: one pair of prompt labels per domain
-    LABELS=dict(LR=0.002, MAX_EPOCH=70, BATCH_SIZE=32, WARMUP_EPOCH=1, FEATURE_VIEWS=0),
-    POS_WEIGHT=0.0,  # weight of the wrong classes in the negative loss; 0: number of classes - 1, as released
-    VAL_ALPHA=1.0,  # alpha of stage one's validation score (released: 1, not ALPHA)
+    LABELS=stage_one(PAPER, epochs=70),
+    POS_WEIGHT=at_least(
+        0, 0.0, source=CODE, about="of the wrong classes in the negative loss; 0: number of classes - 1"
+    ),
+    VAL_ALPHA=at_least(0, 1.0, source=CODE, about="alpha of stage one's validation score"),
     # stage two: the generators
-    ALPHA=0.2,  # weight of the negative score; 0: the positive path alone
-    GENERATOR="transformer",  # transformer, mlp or cgan
-    LAYERS=4,
-    HEADS=8,
-    FEEDFORWARD=2048,
-    DROPOUT=0.1,
-    EARLY=0,  # train only the first EARLY epochs; 0: all
-    LATE=0,  # validate and keep checkpoints only after epoch LATE
+    ALPHA=at_least(0, 0.2, source=PAPER, about="weight of the negative score; 0: the positive path alone"),
+    GENERATOR=choice("transformer", "mlp", "cgan", source=PAPER, about="cgan: SPG's, mlp: SPG's without noise"),
+    LAYERS=whole(4, least=1, source=CODE),
+    HEADS=whole(8, least=1, source=CODE),
+    FEEDFORWARD=whole(2048, least=1, source=CODE),
+    DROPOUT=between(0, 1, 0.1, source=CODE),
+    EARLY=whole(0, least=0, about="train only the first EARLY epochs; 0: all"),
+    LATE=whole(0, least=0, about="validate and keep checkpoints only after epoch LATE"),
     **ADVERSARIAL_DEFAULTS,
 )
 
@@ -133,7 +137,6 @@ class DPSPG(GeneratedPrompts):
         "neg": Path("neg_ctx", "negencoder", "negdiscriminator", "neg_"),
     }
     LABEL_TRAINER = "DPSPGLabels"
-    GENERATORS = ("transformer", "mlp", "cgan")
 
     def build_prompts(self, clip, classnames):
         self.check_words("POS_CTX_INIT", "NEG_CTX_INIT")

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.modeling import BACKBONE_REGISTRY
-from dassl.utils.errors import UserError, suggest
+from dassl.utils.errors import UserError, quoted, suggest
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy
 
@@ -33,7 +33,7 @@ class ERM(TrainerX):
         name, known = cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY.registered_names()
         if name not in known:
             raise UserError(
-                f"MODEL.BACKBONE.NAME: ERM fine-tunes an ImageNet backbone, not '{name}'; "
+                f"MODEL.BACKBONE.NAME: ERM fine-tunes an ImageNet backbone, not {quoted(name)}; "
                 f"allowed: {', '.join(known)}{suggest(name, known)}"
             )
 

@@ -1,12 +1,13 @@
 """KgCoOp."""
 
+from dassl.config.options import at_least, choice, with_defaults
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils.errors import UserError, suggest
 from promptshift.bases.regularised import RegularisedTrainer
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
 from promptshift.modeling.templates import fill, template_of
 from promptshift.modeling.text_tower import TextTower
 
+PAPER = "arXiv 2303.13283"
 # learnt and hand-written class features (K, E), L2-normalised -> their mean distance
 DISTANCES = {
     "euclidean": lambda classes, hand: (classes - hand).square().sum(dim=-1).mean(),
@@ -28,17 +29,11 @@ class KgCoOp(RegularisedTrainer, SharedContextTrainer):
     """
 
     BLOCK = "KGCOOP"
-    DEFAULTS = dict(SHARED_CONTEXT_DEFAULTS, N_CTX=4, CTX_INIT="a photo of a", W=8.0, DISTANCE="euclidean")
+    DEFAULTS = with_defaults(SHARED_CONTEXT_DEFAULTS, PAPER, N_CTX=4, CTX_INIT="a photo of a") | dict(
+        W=at_least(0, 8.0, source=PAPER, about="weight of the distance"),
+        DISTANCE=choice(*DISTANCES, source=PAPER, about="cosine: the released code's, half of euclidean"),
+    )
     KEY_ALIASES = {"TRAINER.COOP": "TRAINER.KGCOOP"}  # the released configurations set CoOp's block
-
-    @classmethod
-    def check_options(cls, cfg):
-        super().check_options(cfg)
-        distance = cfg.TRAINER.KGCOOP.DISTANCE
-        if distance not in DISTANCES:
-            raise UserError(
-                f"TRAINER.KGCOOP.DISTANCE: '{distance}'; allowed: {', '.join(DISTANCES)}{suggest(distance, DISTANCES)}"
-            )
 
     def build_prompts(self, clip, classnames):
         texts = fill(template_of(self.cfg.DATASET.NAME), classnames)

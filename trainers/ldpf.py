@@ -1,30 +1,27 @@
 """LDPF: latent domains, one prompt for each, and their fusion."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 
+from dassl.config.options import above, at_least, choice, count_or, flag, whole
 from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import Datum
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils.errors import UserError, suggest
+from dassl.utils.errors import UserError
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy
 from promptshift.modeling import latent_domains as latent
 from promptshift.modeling.features import cached_features
 from promptshift.randomness import own_random_state
+from promptshift.runs.public_blocks import precision, start_words
 
-CHOICES = {
-    "FUSION": ("similarity", "uniform", "gate"),
-    "DOMAINS": ("latent", "manual"),
-    "STEPS": ("alternating", "sequential"),
-}
-LOWER_BOUNDS = (
-    (("N_CTX_AGNOSTIC", "N_CTX_SPECIFIC", "HIDDEN", "FEATURE_WIDTH"), lambda x: x >= 1, "1 and more"),
-    (("TAU", "ADVERSARY_LR"), lambda x: x > 0, "above 0"),
-    (("LAMBDA", "SEQUENTIAL_EPOCHS"), lambda x: x >= 0, "0 and more"),
-)
+log = logging.getLogger(f"promptshift.{__name__}")
+
+PAPER = "arXiv 2511.00067"
 SLOTS = {"auto": max(latent.AUTO), "manual": 16}  # latent domains there is room for where N_S does not say
 ENCODING_BATCH = 128  # of the un-augmented training images; not a key, so that clusters do not depend on one
 
@@ -55,38 +52,29 @@ class LDPF(PromptTrainer):
 
     BLOCK = "LDPF"
     DEFAULTS = dict(
-        PREC="fp16",
-        CTX_INIT="a photo of a",
-        N_CTX_AGNOSTIC=4,
-        N_CTX_SPECIFIC=8,
-        N_S="3",  # latent domains: a number or `auto`
-        DOMAINS="latent",
-        FUSION="similarity",
-        TAU=0.1,
-        CENTERED=False,  # True: cosines of z and mu_s as seen from the mean z
-        STEPS="alternating",
-        SEQUENTIAL_EPOCHS=0,  # epochs of step 1 with STEPS sequential; 0: half of them
-        ADVERSARIAL=True,  # False: E_d stays as it was drawn, C_a only watches
-        GRL_RAMP=True,  # strength of the reversal grows from 0 to 1; False: 1
-        ADVERSARY_LR=2.0,  # of C_a, by SGD; schedule and weight decay are those of OPTIM
-        LAMBDA=1.0,
-        HIDDEN=512,
-        FEATURE_WIDTH=256,
+        PREC=precision(),
+        CTX_INIT=start_words("a photo of a"),
+        N_CTX_AGNOSTIC=whole(4, least=1, source=PAPER, about="vectors of P_a"),
+        N_CTX_SPECIFIC=whole(8, least=1, source=PAPER, about="vectors of each P_s"),
+        N_S=count_or("auto", default="3", source=PAPER, about="latent domains"),
+        DOMAINS=choice("latent", "manual", source=PAPER, about="manual: the true source domains, an ablation"),
+        FUSION=choice("similarity", "uniform", "gate", source=PAPER, about="weights of the latent domains at test"),
+        TAU=above(0, 0.1, about="temperature of FUSION similarity"),
+        CENTERED=flag(False, about="cosines of z and mu_s as seen from the mean z"),
+        STEPS=choice("alternating", "sequential", about="steps 1 and 2 in every iteration, or one after the other"),
+        SEQUENTIAL_EPOCHS=whole(0, least=0, about="epochs of step 1 with STEPS sequential; 0: half of them"),
+        ADVERSARIAL=flag(True, source=PAPER, about="False: E_d stays as it was drawn, C_a only watches"),
+        GRL_RAMP=flag(True, about="strength of the reversal grows from 0 to 1; False: 1"),
+        ADVERSARY_LR=above(0, 2.0, about="of C_a, by SGD; schedule and weight decay are those of OPTIM"),
+        LAMBDA=at_least(0, 1.0, about="weight of L_dap - L_adv"),
+        HIDDEN=whole(512, least=1, about="hidden width of E_d"),
+        FEATURE_WIDTH=whole(256, least=1, about="width of z"),
     )
 
     @classmethod
     def check_options(cls, cfg):
         super().check_options(cfg)
         o, key = cfg.TRAINER.LDPF, "TRAINER.LDPF."
-        for name, allowed in CHOICES.items():
-            if o[name] not in allowed:
-                raise UserError(f"{key}{name}: '{o[name]}'; allowed: {', '.join(allowed)}{suggest(o[name], allowed)}")
-        if o.N_S != "auto" and not (o.N_S.isdecimal() and int(o.N_S) >= 1):
-            raise UserError(f"{key}N_S: '{o.N_S}' is not a number of latent domains; allowed: 1 and more, or auto")
-        for names, least, allowed in LOWER_BOUNDS:
-            for name in names:
-                if not least(o[name]):
-                    raise UserError(f"{key}{name}: {o[name]}; allowed: {allowed}")
         if o.STEPS == "sequential" and not 0 < first_epochs(cfg) < cfg.OPTIM.MAX_EPOCH:
             raise UserError(
                 f"{key}SEQUENTIAL_EPOCHS: {first_epochs(cfg)} of OPTIM.MAX_EPOCH {cfg.OPTIM.MAX_EPOCH} "
@@ -156,7 +144,7 @@ class LDPF(PromptTrainer):
         return {"assignment": self.assignment}
 
     def load_extra_state(self, state):
-        self.assignment = state["assignment"]
+        self.assignment = None if state["assignment"] is None else state["assignment"].long()
 
     def training_features(self):
         """Features (N, E) of the training images under the test transform, on the CPU."""
@@ -188,7 +176,7 @@ class LDPF(PromptTrainer):
         sizes = labels.bincount().tolist()
         self.domains.place(z, labels, len(sizes))
         moved = 0 if old is None else int((labels != old).sum())
-        print(f"Latent domains: {', '.join(map(str, sizes))} images, {moved} moved")
+        log.info(f"Latent domains: {', '.join(map(str, sizes))} images, {moved} moved")
 
     @torch.no_grad()
     def domain_report(self):
@@ -200,7 +188,7 @@ class LDPF(PromptTrainer):
         all_names = self.dm.dataset.domains
         names = [all_names[i] if all_names else str(i) for i in present.tolist()]
         report = {"n_s": n, "true_domains": names, "table": table.tolist(), "purity": latent.purity(table)}
-        print(f"Latent domains (rows) against {', '.join(names)}: {report['table']}, purity {report['purity']:.3f}")
+        log.info(f"Latent domains (rows) against {', '.join(names)}: {report['table']}, purity {report['purity']:.3f}")
         return report
 
     # Learning
@@ -278,7 +266,7 @@ class LDPF(PromptTrainer):
         self.watched = None
         labels = torch.tensor([item.label for item in data_loader.dataset.data_source])
         self.diagnostics["fusion"] = report = latent.fusion_report(weights, choices, labels)
-        print(f"Best single prompt {report['best_single_prompt']:.2f}%, U_sel (oracle) {report['u_sel']:.2f}%")
+        log.info(f"Best single prompt {report['best_single_prompt']:.2f}%, U_sel (oracle) {report['u_sel']:.2f}%")
         return results
 
 

@@ -1,15 +1,21 @@
 """Linear probing of CLIP."""
 
+import logging
+
 import numpy as np
 import torch
 from torch import nn
 
+from dassl.config.options import above, flag, whole
 from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.features import cached_features
+from promptshift.runs.public_blocks import precision
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 
 @TRAINER_REGISTRY.register(aliases=("CLIP_LR",))
@@ -26,7 +32,12 @@ class LinearProbe(PromptTrainer):
     """
 
     BLOCK = "CLIP_LR"
-    DEFAULTS = dict(PREC="fp16", C=0.316, MAX_ITER=1000, AUGMENTED=False)
+    DEFAULTS = dict(
+        PREC=precision(),
+        C=above(0, 0.316, source="arXiv 2103.00020, appendix A.3", about="inverse regularisation"),
+        MAX_ITER=whole(1000, least=1, source="arXiv 2103.00020, appendix A.3", about="most iterations of L-BFGS"),
+        AUGMENTED=flag(False, about="fit to one pass of the training loader, as SPG's code"),
+    )
 
     @classmethod
     def check_options(cls, cfg):
@@ -57,7 +68,7 @@ class LinearProbe(PromptTrainer):
 
     def train(self):
         features, labels = self.augmented_features() if self.options.AUGMENTED else self.plain_features()
-        print(f"Fit a logistic regression on {len(labels)} features")
+        log.info(f"Fit a logistic regression on {len(labels)} features")
         self.fit(features.numpy(), labels.numpy())
         self.save_model(0, self.output_dir, is_best=True)
         self.after_train()

@@ -3,6 +3,7 @@
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.multimodal import CoupledPrompts
+from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 
 
 @TRAINER_REGISTRY.register()
@@ -24,7 +25,7 @@ class MaPLe(PromptTrainer):
     """
 
     BLOCK = "MAPLE"
-    DEFAULTS = dict(N_CTX=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH=9)
+    DEFAULTS = PUBLIC_BLOCKS["MAPLE"]
     FROZEN_IMAGES = False
 
     def build_prompts(self, clip, classnames):

@@ -1,10 +1,12 @@
 """PromptAlign."""
 
+import logging
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+from dassl.config.options import at_least, between, flag, text, whole, with_defaults
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.adapting.source_prototypes import FILE, check_fits, kept_prototypes, source_configuration
@@ -13,16 +15,19 @@ from promptshift.losses import marginal_entropy, token_alignment
 from promptshift.modeling.multimodal import CoupledPrompts, class_features
 from promptshift.modeling.prototypes import load_prototypes, released_statistics
 from promptshift.modeling.views import most_confident, take_views
+from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 
+log = logging.getLogger(f"promptshift.{__name__}")
+
+PAPER = "arXiv 2311.01459"
 MAPLE_KEYS = ("N_CTX", "CTX_INIT", "PREC", "PROMPT_DEPTH")
-COUPLED_DEFAULTS = TEST_TIME_DEFAULTS | dict(
-    N_CTX=2,
-    CTX_INIT="a photo of a",
-    PREC="amp",
-    PROMPT_DEPTH=3,
-    LR=4e-2,
-    PROTOTYPES="",  # file of promptshift prototypes; empty: made from the start run's training images
-    PROTOTYPE_SHOTS=0,  # source images per class, 0 for all
+COUPLED_DEFAULTS = (
+    with_defaults(TEST_TIME_DEFAULTS, PAPER, LR=4e-2)
+    | with_defaults(PUBLIC_BLOCKS["PROMPTALIGN"], PAPER, PREC="amp", PROMPT_DEPTH=3)
+    | dict(
+        PROTOTYPES=text("", about="file of promptshift prototypes; '': made from the start run's training images"),
+        PROTOTYPE_SHOTS=whole(0, least=0, about="source images of a class; 0: all"),
+    )
 )
 
 
@@ -47,15 +52,15 @@ class PromptAlign(AdaptingTrainer):
 
     BLOCK, STARTS_FROM = "PROMPTALIGN", "MaPLe"
     DEFAULTS = COUPLED_DEFAULTS | dict(
-        TPT_LOSS=True,
-        DISTR_ALIGN=True,
-        DISTR_LOSS_W=100.0,
-        ALIGN_THRESHOLD=0.1,
-        ALIGN_LAYER_FROM=0,
-        ALIGN_LAYER_TO=3,
-        RELEASED_LAYERS=False,
-        VIS_MEANS="",
-        VIS_VARS="",
+        TPT_LOSS=flag(True, source=PAPER, about="the entropy in the loss"),
+        DISTR_ALIGN=flag(True, source=PAPER, about="the alignment in the loss"),
+        DISTR_LOSS_W=at_least(0, 100.0, source=PAPER, about="weight of the alignment"),
+        ALIGN_THRESHOLD=between(0, 1, 0.1, source=PAPER, about="share of the views that are aligned"),
+        ALIGN_LAYER_FROM=whole(0, least=0, source="PromptAlign's train.py", about="first block aligned"),
+        ALIGN_LAYER_TO=whole(3, least=1, source="PromptAlign's train.py", about="the block behind the last one"),
+        RELEASED_LAYERS=flag(False, about="leave the last of them out of the sum, as the released code"),
+        VIS_MEANS=text("", about="file of released means of the source"),
+        VIS_VARS=text("", about="file of released variances of the source"),
     )
     KEY_ALIASES = {"TRAINER.TPT.BATCH_SIZE": "TRAINER.PROMPTALIGN.VIEWS", "TRAINER.TPT": "TRAINER.PROMPTALIGN"}
 
@@ -105,7 +110,7 @@ class PromptAlign(AdaptingTrainer):
         super().prepare()
         if self.needs_source():
             self.source = self.find_source().to(self.device)
-            print(
+            log.info(
                 "Source: "
                 + ", ".join(
                     f"{key} {value}" for key, value in self.source.about.items() if key not in ("classes", "prompts")

@@ -1,13 +1,15 @@
 """PromptKD."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dassl.config.options import choice, text, whole, with_defaults
 from dassl.data import DataManager
 from dassl.engine import TRAINER_REGISTRY, TrainerBase
 from dassl.utils.errors import UserError
-from promptshift.bases.generated_prompts import check_choice
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy, distillation_kl
 from promptshift.modeling.clip import load_clip
@@ -16,8 +18,11 @@ from promptshift.modeling.prompts import PromptTemplate
 from promptshift.modeling.tokens import clean_name
 from promptshift.modeling.vision_tower import VisionPrompts, VisionTower
 from promptshift.runs.finished_run import SAME_DATA, check_run, load_weights
+from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
 from promptshift.runs.wrapped_options import block_options, block_pairs
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 TEACHER = "PromptSRC"
 
@@ -79,48 +84,34 @@ class PromptKD(PromptTrainer):
 
     BLOCK = "PROMPTKD"
     KEY_ALIASES = {"TRAINER.MODAL": "TRAINER.PROMPTKD.MODAL"}
-    DEFAULTS = dict(
-        N_CTX_VISION=4,
-        N_CTX_TEXT=4,
-        CTX_INIT="a photo of a",
-        PREC="fp16",
-        PROMPT_DEPTH_VISION=9,
-        PROMPT_DEPTH_TEXT=9,
-        PROJECT_LAYER=2,  # of the projector: 2, or 1 for a linear map
-        CE_WEIGHT=0.0,
-        KD_WEIGHT=1000.0,
-        TEMPERATURE=1.0,
-        MODAL="base2novel",  # base2novel or cross
-        IMAGES="all",  # all or dataset
-        TEACHER_NAME="ViT-L/14",
-        TEACHER_PATH="",  # the teacher's CLIP, as MODEL.BACKBONE.{NAME, PATH}
-        TEACHER_RUN="",
-        TEACHER_SHOTS=16,
-        TEACHER_CONFIG="",  # its YAML in configs/trainers/PromptSRC/; "": the dataset's, mini or default
+    DEFAULTS = with_defaults(PUBLIC_BLOCKS["PROMPTKD"], "arXiv 2403.02781", KD_WEIGHT=1000.0) | dict(
+        MODAL=choice("base2novel", "cross", source="PromptKD's train.py", about="classes that the teacher learns"),
+        IMAGES=choice("all", "dataset", source="arXiv 2403.02781", about="the student's: of every class, or as chosen"),
+        TEACHER_PATH=text("", about="the teacher's CLIP, as MODEL.BACKBONE.PATH"),
+        TEACHER_RUN=text("", about="folder or checkpoint of the teacher; '': a stage"),
+        TEACHER_SHOTS=whole(16, source="arXiv 2403.02781", about="the stage's images of a class; below 1: all"),
+        TEACHER_CONFIG=text("", about="its YAML in configs/trainers/PromptSRC; '': the dataset's, mini or default"),
         TEACHER_OPTS=[],  # KEY VALUE pairs for it; its own block is filled in
     )
     FROZEN_IMAGES = False
     train_names: list | None = None  # the classes of the training images, where these are others than the tested ones
 
     @classmethod
-    def check_options(cls, cfg):
-        """Also fills in the teacher's block in TEACHER_OPTS."""
-        super().check_options(cfg)
-        o, block = cfg.TRAINER.PROMPTKD, "TRAINER.PROMPTKD"
-        check_choice(f"{block}.MODAL", o.MODAL, ("base2novel", "cross"))
-        check_choice(f"{block}.IMAGES", o.IMAGES, ("all", "dataset"))
-        if o.PROJECT_LAYER not in (1, 2):
-            raise UserError(f"{block}.PROJECT_LAYER: {o.PROJECT_LAYER}; allowed: 1, 2")
-        if o.TEMPERATURE <= 0:
-            raise UserError(f"{block}.TEMPERATURE: {o.TEMPERATURE}; allowed: above 0")
+    def fill_in(cls, cfg):
+        """The teacher's block in TEACHER_OPTS."""
+        o, key = cfg.TRAINER.PROMPTKD, "TRAINER.PROMPTKD.TEACHER_RUN"
         o.TEACHER_OPTS = block_options(
-            cfg, f"{block}.TEACHER_RUN", TEACHER, o.TEACHER_RUN, o.TEACHER_CONFIG, o.TEACHER_OPTS, _teacher_changes(o)
+            cfg, key, TEACHER, o.TEACHER_RUN, o.TEACHER_CONFIG, o.TEACHER_OPTS, _teacher_changes(o)
         )
 
     @classmethod
     def unread_data(cls, cfg):
         every = cfg.TRAINER.PROMPTKD.IMAGES == "all"
         return ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES") if every else ()
+
+    def __init__(self, cfg, data=None, clip=None, teacher_clip=None):
+        self.teacher_clip = teacher_clip  # used instead of the one that TEACHER_NAME names
+        super().__init__(cfg, data, clip)
 
     def build_data_loader(self):
         super().build_data_loader()
@@ -130,15 +121,15 @@ class PromptKD(PromptTrainer):
             cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES, cfg.VERBOSE = -1, "all", False
             everything = DataManager(cfg)
             self.train_loader_x, self.train_names = everything.train_loader_x, everything.dataset.classnames
-            print(
+            log.info(
                 f"PromptKD's unlabelled images: {len(everything.dataset.train_x)} of all {len(self.train_names)} "
                 "classes"
             )
 
     def build_prompts(self, clip, classnames):
         o = self.options
-        self.teacher_clip = self.load_teacher_clip()
-        print(f"teacher: {self.teacher_clip.describe()}")
+        self.teacher_clip = self.teacher_clip or self.load_teacher_clip()
+        log.info(f"teacher: {self.teacher_clip.describe()}")
         if self.teacher_clip.image_size != clip.image_size:
             raise UserError(
                 f"TRAINER.PROMPTKD.TEACHER_NAME: '{o.TEACHER_NAME}' takes images of "

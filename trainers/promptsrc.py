@@ -6,13 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dassl.config.options import names
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.bases.independent_prompts import INDEPENDENT_DEFAULTS, IndependentPromptsTrainer
+from promptshift.bases.independent_prompts import IndependentPromptsTrainer
 from promptshift.bases.regularised import RegularisedTrainer
 from promptshift.losses import distillation_kl
 from promptshift.modeling.templates import IMAGENET_60, fill
 from promptshift.modeling.text_tower import TextTower
+from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 
 
 class WeightedMean:
@@ -39,7 +41,7 @@ class WeightedMean:
 
     def load_state(self, state: dict, device: torch.device) -> None:
         self.sums = {name: value.to(device) for name, value in state["sums"].items()}
-        self.weight = state["weight"]
+        self.weight = float(state["weight"])
 
 
 def gaussian(epoch: int, mean: float, std: float) -> float:
@@ -66,31 +68,19 @@ class PromptSRC(RegularisedTrainer, IndependentPromptsTrainer):
     """
 
     BLOCK = "PROMPTSRC"
-    DEFAULTS = dict(
-        INDEPENDENT_DEFAULTS,
-        N_CTX_VISION=4,
-        N_CTX_TEXT=4,
-        TEXT_LOSS_WEIGHT=25.0,
-        IMAGE_LOSS_WEIGHT=10.0,
-        GPA_MEAN=15.0,
-        GPA_STD=1.0,
-        TEMPLATES=[],
+    DEFAULTS = PUBLIC_BLOCKS["PROMPTSRC"] | dict(
+        TEMPLATES=names(holding="{}", about="prompts of the frozen class features, {} for the class; []: the 60"),
     )
 
     @classmethod
     def check_options(cls, cfg):
         super().check_options(cfg)
         o, epochs = cfg.TRAINER.PROMPTSRC, cfg.OPTIM.MAX_EPOCH
-        if o.GPA_STD <= 0:
-            raise UserError(f"TRAINER.PROMPTSRC.GPA_STD: {o.GPA_STD}; allowed: above 0")
         if sum(gaussian(e + 1, o.GPA_MEAN, o.GPA_STD) for e in range(epochs)) < 1e-200:
             raise UserError(
                 f"TRAINER.PROMPTSRC.GPA_MEAN: {o.GPA_MEAN} with GPA_STD {o.GPA_STD} leaves no epoch of the "
                 f"{epochs} of OPTIM.MAX_EPOCH any weight; allowed: means near 1 to {epochs}"
             )
-        bad = [template for template in o.TEMPLATES if "{}" not in template]
-        if bad:
-            raise UserError(f"TRAINER.PROMPTSRC.TEMPLATES: '{bad[0]}' has no {{}} for the class name")
 
     def build_prompts(self, clip, classnames):
         tower, templates = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK), self.options.TEMPLATES or IMAGENET_60
@@ -138,4 +128,4 @@ class PromptSRC(RegularisedTrainer, IndependentPromptsTrainer):
     def load_extra_state(self, state):
         if "mean" in state:
             self.mean.load_state(state["mean"], self.device)
-            self.last_prompts = state["last_prompts"]
+            self.last_prompts = dict(state["last_prompts"])

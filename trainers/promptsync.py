@@ -1,17 +1,23 @@
 """PromptSync."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 
+from dassl.config.options import at_least, choice, count_or, flag, names, whole
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.adapting.source_prototypes import source_template
 from promptshift.adapting.steps import adapt
+from promptshift.adapting.stream import tensors_fingerprint
 from promptshift.losses import marginal_entropy, prototype_discrimination, weighted_distance
 from promptshift.modeling.multimodal import class_features
 from promptshift.modeling.prototypes import patch_features
 from promptshift.modeling.views import most_confident, take_views
 from trainers.promptalign import COUPLED_DEFAULTS, PromptAlign
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 KINDS = ("text", "cls", "vision")
 
@@ -36,24 +42,27 @@ class PromptSync(PromptAlign):
     True for none); no entropy term by default; InfoNCE over all classes with tau = exp(-logit_scale); prototypes of
     `vision` only where ALIGN_WITH names them; probabilities over the source classes, by a text pass of their own
     where the test set has others (PROTOTYPE_CLASSES target: over the test set's own, which must have prototypes).
-    Note: with one step and no discrimination before it t_k is P^text_k itself, and the text term has no gradient.
+    Note: with one step and no discrimination before it t_k is P^text_k itself, and the text term has no gradient
+    (`text_prototypes` sees to it that rounding does not give it one).
 
     Shapes: N images, V views, n confident ones, K classes, C source classes, A source views, E embedding.
     """
 
     BLOCK = "PROMPTSYNC"
     DEFAULTS = COUPLED_DEFAULTS | dict(
-        ALIGN=True,
-        ALIGN_W=100.0,
-        ALIGN_WITH=["text", "cls"],
-        DETACH_WEIGHTS=False,
-        PROTOTYPE_CLASSES="source",
-        DISCRIMINATE="once",
-        PD_W=1.0,
-        PD_LR=5e-4,
-        PD_STEPS=1,
-        PROTOTYPE_VIEWS=4,
-        ENTROPY_W=0.0,
+        ALIGN=flag(True, source="arXiv 2404.07520", about="the class-aware alignment in the loss"),
+        ALIGN_W=at_least(0, 100.0, source="PromptAlign, arXiv 2311.01459", about="its weight"),
+        ALIGN_WITH=names(*KINDS, default=["text", "cls"], about="prototypes that it aligns with"),
+        DETACH_WEIGHTS=flag(False, about="no gradient through the class probabilities"),
+        PROTOTYPE_CLASSES=choice("source", "target", about="classes of the weights and prototypes"),
+        DISCRIMINATE=count_or(
+            "once", "image", "off", default="once", about="when prototypes are told apart; n: before every n-th image"
+        ),
+        PD_W=at_least(0, 1.0, about="weight of the discrimination"),
+        PD_LR=at_least(0, 5e-4, source="PromptAlign's configurations", about="its learning rate"),
+        PD_STEPS=whole(1, least=1, about="its steps"),
+        PROTOTYPE_VIEWS=whole(4, least=0, about="random views of a source image that are kept"),
+        ENTROPY_W=at_least(0, 0.0, about="weight of the entropy of PromptAlign"),
     )
     KEY_ALIASES = {"TRAINER.TPT.BATCH_SIZE": "TRAINER.PROMPTSYNC.VIEWS", "TRAINER.TPT": "TRAINER.PROMPTSYNC"}
 
@@ -61,15 +70,8 @@ class PromptSync(PromptAlign):
     def check_options(cls, cfg):
         super().check_options(cfg)
         o, block = cfg.TRAINER.PROMPTSYNC, "TRAINER.PROMPTSYNC"
-        if o.DISCRIMINATE not in ("once", "image", "off") and not (o.DISCRIMINATE.isdigit() and int(o.DISCRIMINATE)):
-            raise UserError(
-                f"{block}.DISCRIMINATE: '{o.DISCRIMINATE}'; allowed: once, image, off, or a number of images from 1"
-            )
-        unknown = [kind for kind in o.ALIGN_WITH if kind not in KINDS]
-        if unknown or o.ALIGN and not o.ALIGN_WITH:
-            raise UserError(f"{block}.ALIGN_WITH: {list(o.ALIGN_WITH)}; allowed: one or more of {', '.join(KINDS)}")
-        if o.PROTOTYPE_CLASSES not in ("source", "target"):
-            raise UserError(f"{block}.PROTOTYPE_CLASSES: '{o.PROTOTYPE_CLASSES}'; allowed: source, target")
+        if o.ALIGN and not o.ALIGN_WITH:
+            raise UserError(f"{block}.ALIGN_WITH: [] with ALIGN True; allowed: one or more of {', '.join(KINDS)}")
         if not o.ALIGN and o.DISCRIMINATE == "off" and not o.ENTROPY_W:
             raise UserError(f"{block}.ALIGN, DISCRIMINATE, ENTROPY_W: all are off, nothing is left to adapt by")
         if int(o.VIEWS * o.TPT_THRESHOLD) > o.VIEWS - 1:
@@ -77,6 +79,8 @@ class PromptSync(PromptAlign):
                 f"{block}.TPT_THRESHOLD: {o.TPT_THRESHOLD}; confident views are random ones, of which "
                 f"there are {o.VIEWS - 1}; allowed: up to {(o.VIEWS - 1) / o.VIEWS:g}"
             )
+
+    at_source = False  # the prompts that images start from are those that the prototypes were made under
 
     # Source classes and discrimination
 
@@ -91,6 +95,7 @@ class PromptSync(PromptAlign):
         self.discriminated, self.source_template = 0, None
         if self.needs_source():
             self.choose_classes()
+            self.at_source = self.source.about.get("start") == tensors_fingerprint(self.prompt_learner.state_dict())
         if self.options.DISCRIMINATE == "once":
             self.discriminate()
 
@@ -122,7 +127,7 @@ class PromptSync(PromptAlign):
             self.source.cls, source = self.source.cls[:, rows], names
         if self.options.ALIGN or self.options.DISCRIMINATE == "image":
             whose = "the test set's own" if source == names else "not those of the test set"
-            print(f"Class weights over the {len(source)} source classes, {whose}")
+            log.info(f"Class weights over the {len(source)} source classes, {whose}")
         self.source_template = self.template if source == names else source_template(self, source)
 
     def stream_step(self):
@@ -157,7 +162,7 @@ class PromptSync(PromptAlign):
             for name, value in values.items():
                 value.copy_(stepped[name][0])
             after = self.discrimination(self.class_features_of_source()).item()
-        self.discriminated += 1
+        self.discriminated, self.at_source = self.discriminated + 1, False
         self.diagnostics |= {
             "discriminations": self.discriminated,
             "discrimination_before": before,
@@ -191,7 +196,8 @@ class PromptSync(PromptAlign):
             kept = F.pad(self.confident(seen), (1, 0))  # (N, 1 + n), the clean view first
             features, tokens = self.view_features(prompts, take_views(seen.views, kept))
         if o.ALIGN:
-            parts.append(o.ALIGN_W * self.class_alignment(features, tokens, classes))
+            text = self.text_prototypes(classes, values, seen)
+            parts.append(o.ALIGN_W * self.class_alignment(features, tokens, classes, text))
         if o.DISCRIMINATE == "image":
             parts.append(o.PD_W * self.discrimination(classes))
         if o.ENTROPY_W:
@@ -200,12 +206,25 @@ class PromptSync(PromptAlign):
             parts.append(o.ENTROPY_W * marginal_entropy(self.logits(features[:, 1:], own)))
         return torch.stack(parts).sum(dim=0)
 
-    def class_alignment(self, features, tokens, classes):
+    def text_prototypes(self, classes, values, seen):
+        """Source class features (N, C, E) under values -> what they are drawn to, (C, E) or (N, C, E).
+
+        Under the prompts that the prototypes were made with these are the class features themselves. L1 distances
+        have no gradient there; that of a last bit that another precision or size of batch rounds otherwise would be
+        of full size, larger than that of the other terms (docs/half_precision.md).
+        """
+        if not self.at_source:
+            return self.source.text
+        unmoved = torch.stack([(value == seen.start[name]).flatten(1).all(dim=1) for name, value in values.items()])
+        return torch.where(unmoved.all(dim=0)[:, None, None], classes.detach(), self.source.text)
+
+    def class_alignment(self, features, tokens, classes, text):
         """L_align of each image, (N,).
 
         Args:
             features, tokens: of the clean view and the confident ones, (N, 1 + n, E), and (N, 1 + n, T, W) per block.
             classes: source class features (N, C, E).
+            text: text prototypes (C, E), or (N, C, E).
         """
         o, source = self.options, self.source
         weights = self.logits(features, classes).softmax(dim=-1).mean(dim=1)  # (N, C)
@@ -218,5 +237,5 @@ class PromptSync(PromptAlign):
             patches = patch_features(self.tower, tokens[-1].flatten(0, 1), o.N_CTX).unflatten(0, features.shape[:2])
             pairs.append((F.normalize(patches.mean(dim=1, keepdim=True), dim=-1), source.vision))
         if "text" in o.ALIGN_WITH:
-            pairs.append((classes, source.text))  # (N, C, E), (C, E)
+            pairs.append((classes, text))  # (N, C, E), (C, E)
         return sum(weighted_distance(weights, ours, prototypes) for ours, prototypes in pairs)

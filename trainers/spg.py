@@ -1,17 +1,22 @@
 """SPG: domain prompt labels, then a conditional GAN that generates prompts."""
 
+import logging
 import math
 import random
 
 import torch
 from torch import nn
 
+from dassl.config.options import above, choice, with_defaults
 from dassl.data.data_manager import build_data_loader
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.bases.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path, check_choice
-from promptshift.bases.shared_context import SharedContextTrainer
+from promptshift.bases.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path, stage_one
+from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
 
+log = logging.getLogger(f"promptshift.{__name__}")
+
+PAPER = "arXiv 2404.19286"
 RELEASED_KEYS = {
     key: f"TRAINER.SPG.{key}"
     for key in (
@@ -26,17 +31,21 @@ RELEASED_KEYS = {
     )
 }
 DEFAULTS = dict(
-    N_CTX=4,
-    CSC=False,
-    CTX_INIT="a photo of a",
-    CLASS_TOKEN_POSITION="end",
-    PREC="fp16",
+    **with_defaults(SHARED_CONTEXT_DEFAULTS, PAPER, N_CTX=4, CTX_INIT="a photo of a"),
     # stage one: one prompt label per domain
-    LABELS=dict(LR=0.002, MAX_EPOCH=50, BATCH_SIZE=32, WARMUP_EPOCH=1, FEATURE_VIEWS=0),
+    LABELS=stage_one(PAPER, epochs=50),
     # stage two
-    PROMPT="generated",  # generated; or one for all images: mix_domain (mean of the labels), all_domain (pooled data)
-    GENERATOR="cgan",  # cgan, or mlp: the same network without noise, trained by regression to the labels
-    TRAIN_SHARE=1.0,  # share of each source domain's training images that stage two sees
+    PROMPT=choice(
+        "generated",
+        "mix_domain",
+        "all_domain",
+        source=f"{PAPER}, table 4",
+        about="or one for all images: the mean of the labels, or learnt on all domains at once",
+    ),
+    GENERATOR=choice(
+        "cgan", "mlp", source=f"{PAPER}, table 17", about="mlp: without noise, trained by regression to the labels"
+    ),
+    TRAIN_SHARE=above(0, 1.0, most=1, about="share of each source domain's training images that stage two sees"),
     **ADVERSARIAL_DEFAULTS,
 )
 
@@ -79,15 +88,11 @@ class SPG(GeneratedPrompts):
     BLOCK, DEFAULTS, KEY_ALIASES = "SPG", DEFAULTS, RELEASED_KEYS
     PATHS = {"prompt": Path("ctx", "generator", "discriminator")}
     LABEL_TRAINER = "SPGLabels"
-    GENERATORS = ("cgan", "mlp")
 
     @classmethod
     def check_options(cls, cfg):
         super().check_options(cfg)
-        o, batch = cfg.TRAINER.SPG, cfg.DATALOADER.TRAIN_X.BATCH_SIZE
-        check_choice("TRAINER.SPG.PROMPT", o.PROMPT, ("generated", "mix_domain", "all_domain"))
-        if not 0 < o.TRAIN_SHARE <= 1:
-            raise UserError(f"TRAINER.SPG.TRAIN_SHARE: {o.TRAIN_SHARE}; allowed: above 0, up to 1")
+        batch = cfg.DATALOADER.TRAIN_X.BATCH_SIZE
         if batch < 2:
             raise UserError(f"DATALOADER.TRAIN_X.BATCH_SIZE: {batch}; the generator's batch norm needs 2 or more")
 
@@ -96,7 +101,7 @@ class SPG(GeneratedPrompts):
         share, x = self.cfg.TRAINER.SPG.TRAIN_SHARE, self.cfg.DATALOADER.TRAIN_X
         if share < 1:
             items = share_of_domains(self.dm.dataset.train_x, share, self.cfg.SEED)
-            print(f"Stage two trains on {len(items)} of {len(self.dm.dataset.train_x)} images")
+            log.info(f"Stage two trains on {len(items)} of {len(self.dm.dataset.train_x)} images")
             self.train_loader_x = build_data_loader(
                 self.cfg, x.SAMPLER, items, x.BATCH_SIZE, x.N_DOMAIN, x.N_INS, self.train_loader_x.dataset.transform
             )
@@ -142,7 +147,7 @@ class SPG(GeneratedPrompts):
         """A line of the released code's log; domains by their one-letter code where they have one."""
         data = self.dm.dataset
         codes = [data.facts.code_of(name) if hasattr(data, "facts") else name for name in data.target_domains]
-        print(f"******* Domain {' '.join(codes)} {what}: {value:.2f}%, epoch: {epoch} *******")
+        log.info(f"******* Domain {' '.join(codes)} {what}: {value:.2f}%, epoch: {epoch} *******")
 
 
 def share_of_domains(items, share, seed):

@@ -1,5 +1,8 @@
 """TPT."""
 
+import logging
+
+from dassl.config.options import choice, whole, with_defaults
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.adapting.trainer import TEST_TIME_DEFAULTS, AdaptingTrainer, Seen
@@ -7,8 +10,9 @@ from promptshift.losses import marginal_entropy
 from promptshift.modeling.conditional import ConditionalPromptLearner
 from promptshift.modeling.prompts import PromptLearner
 from promptshift.modeling.views import take_views
+from promptshift.runs.public_blocks import precision, start_words
 
-PROMPTS = ("hand", "CoOp", "CoCoOp")
+log = logging.getLogger(f"promptshift.{__name__}")
 
 
 @TRAINER_REGISTRY.register()
@@ -28,16 +32,20 @@ class TPT(AdaptingTrainer):
     """
 
     BLOCK = "TPT"
-    DEFAULTS = TEST_TIME_DEFAULTS | dict(N_CTX=4, CTX_INIT="a photo of a", PREC="amp", PROMPT="hand", AUGMIX="auto")
+    DEFAULTS = with_defaults(TEST_TIME_DEFAULTS, "arXiv 2209.07511", AUGMIX="auto") | dict(
+        N_CTX=whole(
+            4, least=1, source="arXiv 2209.07511", about="context vectors; with CTX_INIT as many as its tokens"
+        ),
+        CTX_INIT=start_words("a photo of a", "arXiv 2209.07511"),
+        PREC=precision("amp"),
+        PROMPT=choice("hand", "CoOp", "CoCoOp", about="the context to start from: the words', or that of such a run"),
+    )
     KEY_ALIASES = {"TRAINER.TPT.BATCH_SIZE": "TRAINER.TPT.VIEWS"}
 
     @classmethod
     def check_options(cls, cfg):
         super().check_options(cfg)
-        prompt = cfg.TRAINER.TPT.PROMPT
-        if prompt not in PROMPTS:
-            raise UserError(f"TRAINER.TPT.PROMPT: '{prompt}'; allowed: {', '.join(PROMPTS)}")
-        if prompt == "hand" and cfg.TRAINER.TPT.START.RUN:
+        if cfg.TRAINER.TPT.PROMPT == "hand" and cfg.TRAINER.TPT.START.RUN:
             raise UserError(
                 f"TRAINER.TPT.START.RUN: {cfg.TRAINER.TPT.START.RUN} is not used with PROMPT hand; set "
                 "TRAINER.TPT.PROMPT to CoOp or CoCoOp"
@@ -101,7 +109,7 @@ class TPT(AdaptingTrainer):
         """The last lines of the released code's log."""
         o, name = self.options, self.cfg.DATASET.NAME
         first, fifth = (f"{results[key]:.2f}" for key in ("accuracy", "top5_accuracy"))
-        print(f"=> Acc. on testset [{name}]: @1 {first}/ @5 {fifth}")
-        print("======== Result Summary ========")
-        print(f"params: nstep\tlr\tbs\nparams: {o.TTA_STEPS}\t{o.LR}\t{o.VIEWS}")
-        print(f"\t\t [set_id] \t\t Top-1 acc. \t\t Top-5 acc.\n{name}\t{first}\t{fifth}")
+        log.info(f"=> Acc. on testset [{name}]: @1 {first}/ @5 {fifth}")
+        log.info("======== Result Summary ========")
+        log.info(f"params: nstep\tlr\tbs\nparams: {o.TTA_STEPS}\t{o.LR}\t{o.VIEWS}")
+        log.info(f"\t\t [set_id] \t\t Top-1 acc. \t\t Top-5 acc.\n{name}\t{first}\t{fifth}")

@@ -4,11 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dassl.config.options import choice, whole
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError, suggest
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import fill, template_of
 from promptshift.modeling.text_tower import TextTower
+from promptshift.runs.public_blocks import precision
 
 
 class PadPrompter(nn.Module):
@@ -95,7 +97,11 @@ class VP(PromptTrainer):
     """
 
     BLOCK = "VP"
-    DEFAULTS = dict(PREC="fp16", METHOD="padding", PROMPT_SIZE=30)
+    DEFAULTS = dict(
+        PREC=precision(),
+        METHOD=choice(*METHODS, source="arXiv 2203.17274", about="where the pixels are learnt"),
+        PROMPT_SIZE=whole(30, least=1, source="arXiv 2203.17274", about="width of the frame, or side of the patch"),
+    )
     FROZEN_IMAGES = False
 
     def build_prompts(self, clip, classnames):

@@ -6,6 +6,7 @@ from promptshift.modeling.multimodal import IndependentPrompts
 from promptshift.modeling.templates import fill
 from promptshift.modeling.text_tower import TextTower
 from promptshift.modeling.tokens import clean_name
+from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 
 
 @TRAINER_REGISTRY.register()
@@ -24,7 +25,7 @@ class VPT(PromptTrainer):
     """
 
     BLOCK = "VPT"
-    DEFAULTS = dict(N_CTX_VISION=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=1)
+    DEFAULTS = PUBLIC_BLOCKS["VPT"]
     FROZEN_IMAGES = False
 
     def build_prompts(self, clip, classnames):

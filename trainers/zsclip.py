@@ -1,12 +1,18 @@
 """Zero-shot CLIP."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 
+from dassl.config.options import text
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import SELECTED, fill, template_of
 from promptshift.modeling.text_tower import TextTower
+from promptshift.runs.public_blocks import precision
+
+log = logging.getLogger(f"promptshift.{__name__}")
 
 
 @TRAINER_REGISTRY.register(aliases=("CLIP_ZS",))
@@ -19,7 +25,9 @@ class ZeroshotCLIP(PromptTrainer):
     """
 
     BLOCK = "ZSCLIP"
-    DEFAULTS = dict(PREC="fp16", TEMPLATE="")
+    DEFAULTS = dict(
+        PREC=precision(), TEMPLATE=text("", holding="{}", about="prompt with {} for the class; '': the dataset's")
+    )
     STARTS_FROM = ""  # nothing: protocols make evaluation jobs alone
 
     def build_prompts(self, clip, classnames):
@@ -36,7 +44,7 @@ class ZeroshotCLIP(PromptTrainer):
         return self.text_features
 
     def train(self):
-        print("Nothing to train: zero-shot")
+        log.info("Nothing to train: zero-shot")
         self.test()
 
     def load_model(self, directory, epoch=None):

@@ -1,11 +1,13 @@
-"""Default configuration and one-line-error merging."""
+"""Default configuration, what its keys allow, and one-line-error merging."""
 
 from yacs.config import CfgNode
 
 from .defaults import _C as cfg_default
-from .merge import merge_file, merge_opts
+from .defaults import OPTIONS
+from .merge import COMMAND_LINE, merge_file, merge_opts
+from .options import check_values
 
-__all__ = ["clean_cfg", "get_cfg_default", "merge_file", "merge_opts"]
+__all__ = ["COMMAND_LINE", "OPTIONS", "check_values", "clean_cfg", "get_cfg_default", "merge_file", "merge_opts"]
 
 
 def get_cfg_default() -> CfgNode:

@@ -1,154 +1,155 @@
-"""Upstream's configuration keys and defaults (Dassl.pytorch 0.6.3)."""
+"""Upstream's configuration keys and defaults (Dassl.pytorch 0.6.3), and what each of them allows.
 
-from yacs.config import CfgNode as CN
+Names that are looked up in a registry of their own (transforms, samplers, optimizers, schedules) are text here and
+refused where they are looked up.
+"""
 
-_C = CN()
-_C.VERSION = 1
+from .options import Option, at_least, between, block, choice, flag, number, numbers, options_of, text, whole
 
-_C.OUTPUT_DIR = "./output"
-_C.RESUME = ""  # folder of an earlier run to continue; wins over OUTPUT_DIR
-_C.SEED = -1  # below 0: unseeded; 0 is a seed
-_C.USE_CUDA = True
-_C.VERBOSE = True
+_LARGEST_RATE = 3.4e38  # of float32
 
-_C.INPUT = CN()
-_C.INPUT.SIZE = (224, 224)
-_C.INPUT.INTERPOLATION = "bilinear"
-_C.INPUT.TRANSFORMS = ()
-_C.INPUT.NO_TRANSFORM = False
-_C.INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]
-_C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]
-_C.INPUT.CROP_PADDING = 4
-_C.INPUT.RRCROP_SCALE = (0.08, 1.0)
-_C.INPUT.CUTOUT_N = 1
-_C.INPUT.CUTOUT_LEN = 16
-_C.INPUT.GN_MEAN = 0.0
-_C.INPUT.GN_STD = 0.15
-_C.INPUT.RANDAUGMENT_N = 2
-_C.INPUT.RANDAUGMENT_M = 10
-_C.INPUT.COLORJITTER_B = 0.4
-_C.INPUT.COLORJITTER_C = 0.4
-_C.INPUT.COLORJITTER_S = 0.4
-_C.INPUT.COLORJITTER_H = 0.1
-_C.INPUT.RGS_P = 0.2
-_C.INPUT.GB_P = 0.5
-_C.INPUT.GB_K = 21
 
-_C.DATASET = CN()
-_C.DATASET.ROOT = ""
-_C.DATASET.NAME = ""
-_C.DATASET.SOURCE_DOMAINS = ()
-_C.DATASET.TARGET_DOMAINS = ()
-_C.DATASET.NUM_LABELED = -1
-_C.DATASET.NUM_SHOTS = -1
-_C.DATASET.VAL_PERCENT = 0.1
-_C.DATASET.STL10_FOLD = -1
-_C.DATASET.CIFAR_C_TYPE = ""
-_C.DATASET.CIFAR_C_LEVEL = 1
-_C.DATASET.ALL_AS_UNLABELED = False
+def _loader(sampler: str) -> dict:
+    return dict(SAMPLER=text(sampler), BATCH_SIZE=whole(32, least=1))
 
-_C.DATALOADER = CN()
-_C.DATALOADER.NUM_WORKERS = 4
-_C.DATALOADER.K_TRANSFORMS = 1
-_C.DATALOADER.RETURN_IMG0 = False
-_C.DATALOADER.TRAIN_X = CN()
-_C.DATALOADER.TRAIN_X.SAMPLER = "RandomSampler"
-_C.DATALOADER.TRAIN_X.BATCH_SIZE = 32
-_C.DATALOADER.TRAIN_X.N_DOMAIN = 0
-_C.DATALOADER.TRAIN_X.N_INS = 16
-_C.DATALOADER.TRAIN_U = CN()
-_C.DATALOADER.TRAIN_U.SAME_AS_X = True
-_C.DATALOADER.TRAIN_U.SAMPLER = "RandomSampler"
-_C.DATALOADER.TRAIN_U.BATCH_SIZE = 32
-_C.DATALOADER.TRAIN_U.N_DOMAIN = 0
-_C.DATALOADER.TRAIN_U.N_INS = 16
-_C.DATALOADER.TEST = CN()
-_C.DATALOADER.TEST.SAMPLER = "SequentialSampler"
-_C.DATALOADER.TEST.BATCH_SIZE = 32
 
-_C.MODEL = CN()
-_C.MODEL.INIT_WEIGHTS = ""
-_C.MODEL.BACKBONE = CN()
-_C.MODEL.BACKBONE.NAME = ""
-_C.MODEL.BACKBONE.PRETRAINED = True
-_C.MODEL.HEAD = CN()
-_C.MODEL.HEAD.NAME = ""
-_C.MODEL.HEAD.HIDDEN_LAYERS = ()
-_C.MODEL.HEAD.ACTIVATION = "relu"
-_C.MODEL.HEAD.BN = True
-_C.MODEL.HEAD.DROPOUT = 0.0
+def _training_loader() -> dict:
+    return _loader("RandomSampler") | dict(N_DOMAIN=whole(0, least=0), N_INS=whole(16, least=1))
 
-_C.OPTIM = CN()
-_C.OPTIM.NAME = "adam"
-_C.OPTIM.LR = 0.0003
-_C.OPTIM.WEIGHT_DECAY = 5e-4
-_C.OPTIM.MOMENTUM = 0.9
-_C.OPTIM.SGD_DAMPNING = 0
-_C.OPTIM.SGD_NESTEROV = False
-_C.OPTIM.RMSPROP_ALPHA = 0.99
-_C.OPTIM.ADAM_BETA1 = 0.9
-_C.OPTIM.ADAM_BETA2 = 0.999
-_C.OPTIM.STAGED_LR = False
-_C.OPTIM.NEW_LAYERS = ()
-_C.OPTIM.BASE_LR_MULT = 0.1
-_C.OPTIM.LR_SCHEDULER = "single_step"
-_C.OPTIM.STEPSIZE = (-1,)
-_C.OPTIM.GAMMA = 0.1
-_C.OPTIM.MAX_EPOCH = 10
-_C.OPTIM.WARMUP_EPOCH = -1
-_C.OPTIM.WARMUP_TYPE = "linear"
-_C.OPTIM.WARMUP_CONS_LR = 1e-5
-_C.OPTIM.WARMUP_MIN_LR = 1e-5
-_C.OPTIM.WARMUP_RECOUNT = True
 
-_C.TRAIN = CN()
-_C.TRAIN.CHECKPOINT_FREQ = 0  # 0: a numbered checkpoint after the last epoch only
-_C.TRAIN.PRINT_FREQ = 10
-_C.TRAIN.COUNT_ITER = "train_x"
-
-_C.TEST = CN()
-_C.TEST.EVALUATOR = "Classification"
-_C.TEST.PER_CLASS_RESULT = False
-_C.TEST.COMPUTE_CMAT = False
-_C.TEST.NO_TEST = False
-_C.TEST.SPLIT = "test"
-_C.TEST.FINAL_MODEL = "last_step"
-
-_C.TRAINER = CN()
-_C.TRAINER.NAME = ""
-
+_INPUT = dict(
+    SIZE=numbers((224, 224), length=(2,), kind=int, least=1),
+    INTERPOLATION=text("bilinear"),
+    TRANSFORMS=(),
+    NO_TRANSFORM=flag(False),
+    PIXEL_MEAN=numbers([0.485, 0.456, 0.406], length=(1, 3)),
+    PIXEL_STD=numbers([0.229, 0.224, 0.225], length=(1, 3), above=0),
+    CROP_PADDING=whole(4, least=0),
+    RRCROP_SCALE=numbers((0.08, 1.0), length=(2,), above=0, rising=True),
+    CUTOUT_N=whole(1, least=0),
+    CUTOUT_LEN=whole(16, least=0),
+    GN_MEAN=number(0.0),
+    GN_STD=at_least(0, 0.15),
+    RANDAUGMENT_N=whole(2, least=0),
+    RANDAUGMENT_M=whole(10, least=0, most=30),
+    COLORJITTER_B=at_least(0, 0.4),
+    COLORJITTER_C=at_least(0, 0.4),
+    COLORJITTER_S=at_least(0, 0.4),
+    COLORJITTER_H=between(0, 0.5, 0.1),
+    RGS_P=between(0, 1, 0.2),
+    GB_P=between(0, 1, 0.5),
+    GB_K=Option(21, "odd whole numbers from 1", lambda value: type(value) is int and value > 0 and value % 2 == 1),
+)
+_DATASET = dict(
+    ROOT=text(""),
+    NAME=text(""),
+    SOURCE_DOMAINS=(),
+    TARGET_DOMAINS=(),
+    NUM_LABELED=whole(-1),
+    NUM_SHOTS=whole(-1, about="training images of a class; below 1: all"),
+    VAL_PERCENT=between(0, 1, 0.1),
+    STL10_FOLD=whole(-1),
+    CIFAR_C_TYPE=text(""),
+    CIFAR_C_LEVEL=whole(1),
+    ALL_AS_UNLABELED=flag(False),
+)
+_DATALOADER = dict(
+    NUM_WORKERS=whole(4, least=0),
+    K_TRANSFORMS=whole(1, least=1),
+    RETURN_IMG0=flag(False),
+    TRAIN_X=_training_loader(),
+    TRAIN_U=dict(SAME_AS_X=flag(True)) | _training_loader(),
+    TEST=_loader("SequentialSampler"),
+)
+_MODEL = dict(
+    INIT_WEIGHTS=text(""),
+    BACKBONE=dict(NAME=text(""), PRETRAINED=flag(True)),
+    HEAD=dict(NAME=text(""), HIDDEN_LAYERS=(), ACTIVATION=text("relu"), BN=flag(True), DROPOUT=between(0, 1, 0.0)),
+)
+_OPTIM = dict(
+    NAME=text("adam"),
+    LR=between(0, _LARGEST_RATE, 0.0003),
+    WEIGHT_DECAY=at_least(0, 5e-4),
+    MOMENTUM=at_least(0, 0.9),
+    SGD_DAMPNING=0,
+    SGD_NESTEROV=flag(False),
+    RMSPROP_ALPHA=at_least(0, 0.99),
+    ADAM_BETA1=between(0, 1, 0.9, below=True),
+    ADAM_BETA2=between(0, 1, 0.999, below=True),
+    STAGED_LR=flag(False),
+    NEW_LAYERS=(),
+    BASE_LR_MULT=at_least(0, 0.1),
+    LR_SCHEDULER=text("single_step"),
+    STEPSIZE=numbers((-1,), kind=int),
+    GAMMA=at_least(0, 0.1),
+    MAX_EPOCH=whole(10, least=0),
+    WARMUP_EPOCH=whole(-1, about="below 1: none"),
+    WARMUP_TYPE=text("linear"),
+    WARMUP_CONS_LR=between(0, _LARGEST_RATE, 1e-5),
+    WARMUP_MIN_LR=between(0, _LARGEST_RATE, 1e-5),
+    WARMUP_RECOUNT=flag(True),
+)
+_TEST = dict(
+    EVALUATOR=text("Classification"),
+    PER_CLASS_RESULT=flag(False),
+    COMPUTE_CMAT=flag(False),
+    NO_TEST=flag(False),
+    SPLIT=choice("test", "val"),
+    FINAL_MODEL=choice("last_step", "best_val"),
+)
 # Blocks of upstream's own trainers; none of those trainers is part of this package, but shipped YAML files and
 # outside trainer files of the Dassl family read them.
-_C.TRAINER.MCD = CN({"N_STEP_F": 4})
-_C.TRAINER.MME = CN({"LMDA": 0.1})
-_C.TRAINER.CDAC = CN(
-    {
-        "CLASS_LR_MULTI": 10,
-        "RAMPUP_COEF": 30,
-        "RAMPUP_ITRS": 1000,
-        "TOPK_MATCH": 5,
-        "P_THRESH": 0.95,
-        "STRONG_TRANSFORMS": (),
-    }
+_UPSTREAM_TRAINERS = dict(
+    MCD=dict(N_STEP_F=4),
+    MME=dict(LMDA=0.1),
+    CDAC=dict(
+        CLASS_LR_MULTI=10,
+        RAMPUP_COEF=30,
+        RAMPUP_ITRS=1000,
+        TOPK_MATCH=5,
+        P_THRESH=0.95,
+        STRONG_TRANSFORMS=(),
+    ),
+    SE=dict(EMA_ALPHA=0.999, CONF_THRE=0.95, RAMPUP=300),
+    M3SDA=dict(LMDA=0.5, N_STEP_F=4),
+    DAEL=dict(WEIGHT_U=0.5, CONF_THRE=0.95, STRONG_TRANSFORMS=()),
+    CROSSGRAD=dict(EPS_F=1.0, EPS_D=1.0, ALPHA_F=0.5, ALPHA_D=0.5),
+    DDAIG=dict(
+        G_ARCH="",
+        LMDA=0.3,
+        CLAMP=False,
+        CLAMP_MIN=-1.0,
+        CLAMP_MAX=1.0,
+        WARMUP=0,
+        ALPHA=0.5,
+    ),
+    DAELDG=dict(WEIGHT_U=0.5, CONF_THRE=0.95, STRONG_TRANSFORMS=()),
+    DOMAINMIX=dict(TYPE="crossdomain", ALPHA=1.0, BETA=1.0),
+    ENTMIN=dict(LMDA=1e-3),
+    MEANTEACHER=dict(WEIGHT_U=1.0, EMA_ALPHA=0.999, RAMPUP=5),
+    MIXMATCH=dict(WEIGHT_U=100.0, TEMP=2.0, MIXUP_BETA=0.75, RAMPUP=20000),
+    FIXMATCH=dict(WEIGHT_U=1.0, CONF_THRE=0.95, STRONG_TRANSFORMS=()),
 )
-_C.TRAINER.SE = CN({"EMA_ALPHA": 0.999, "CONF_THRE": 0.95, "RAMPUP": 300})
-_C.TRAINER.M3SDA = CN({"LMDA": 0.5, "N_STEP_F": 4})
-_C.TRAINER.DAEL = CN({"WEIGHT_U": 0.5, "CONF_THRE": 0.95, "STRONG_TRANSFORMS": ()})
-_C.TRAINER.CROSSGRAD = CN({"EPS_F": 1.0, "EPS_D": 1.0, "ALPHA_F": 0.5, "ALPHA_D": 0.5})
-_C.TRAINER.DDAIG = CN(
-    {
-        "G_ARCH": "",
-        "LMDA": 0.3,
-        "CLAMP": False,
-        "CLAMP_MIN": -1.0,
-        "CLAMP_MAX": 1.0,
-        "WARMUP": 0,
-        "ALPHA": 0.5,
-    }
+_DECLARED = dict(
+    VERSION=1,
+    OUTPUT_DIR=text("./output"),
+    RESUME=text("", about="folder of an earlier run to continue; wins over OUTPUT_DIR"),
+    SEED=whole(-1, most=2**32 - 1, about="below 0: unseeded; 0 is a seed"),
+    USE_CUDA=flag(True),
+    VERBOSE=flag(True),
+    INPUT=_INPUT,
+    DATASET=_DATASET,
+    DATALOADER=_DATALOADER,
+    MODEL=_MODEL,
+    OPTIM=_OPTIM,
+    TRAIN=dict(
+        CHECKPOINT_FREQ=whole(0, about="below 1: a numbered checkpoint after the last epoch only"),
+        PRINT_FREQ=whole(10, least=1),
+        COUNT_ITER=text("train_x"),
+    ),
+    TEST=_TEST,
+    TRAINER=dict(NAME=text("")) | _UPSTREAM_TRAINERS,
 )
-_C.TRAINER.DAELDG = CN({"WEIGHT_U": 0.5, "CONF_THRE": 0.95, "STRONG_TRANSFORMS": ()})
-_C.TRAINER.DOMAINMIX = CN({"TYPE": "crossdomain", "ALPHA": 1.0, "BETA": 1.0})
-_C.TRAINER.ENTMIN = CN({"LMDA": 1e-3})
-_C.TRAINER.MEANTEACHER = CN({"WEIGHT_U": 1.0, "EMA_ALPHA": 0.999, "RAMPUP": 5})
-_C.TRAINER.MIXMATCH = CN({"WEIGHT_U": 100.0, "TEMP": 2.0, "MIXUP_BETA": 0.75, "RAMPUP": 20000})
-_C.TRAINER.FIXMATCH = CN({"WEIGHT_U": 1.0, "CONF_THRE": 0.95, "STRONG_TRANSFORMS": ()})
+
+OPTIONS = options_of(_DECLARED)  # dotted key -> what it allows
+_C = block(_DECLARED)

@@ -4,65 +4,68 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
 from yacs.config import CfgNode
 
-from ..utils.errors import UserError, suggest
+from ..utils.errors import UserError, quoted, suggest
+from ..utils.yaml_reader import read_yaml
 
-__all__ = ["merge_file", "merge_opts"]
+__all__ = ["COMMAND_LINE", "merge_file", "merge_opts"]
 
 Aliases = Mapping[str, str] | None
+Sources = dict[str, str] | None
+COMMAND_LINE = "command line"
+LONGEST_LITERAL = 20_000  # characters that are read as a Python literal; what is longer stays text
 
 
-def merge_file(cfg: CfgNode, path: str, aliases: Aliases = None) -> None:
+def merge_file(cfg: CfgNode, path: str, aliases: Aliases = None, sources: Sources = None) -> None:
     """Merge a YAML file into ``cfg`` in place.
 
     Args:
         cfg: configuration that already has every allowed key.
         path: YAML file.
         aliases: old dotted key or key prefix -> new one, e.g. ``{"TRAINER.SPG": "TRAINER.DPSPG"}``.
+        sources: dotted key -> where its value came from; filled in.
 
     Raises:
         UserError: missing or unreadable file, unknown key, value of the wrong type.
     """
-    for key, value in _leaves(_read_yaml(path), cfg, "", aliases):
-        _set(cfg, key, value, path)
+    content = read_yaml(path)
+    if not isinstance(content, dict | None):
+        raise UserError(f"config file {path} must hold KEY: value lines, found a {type(content).__name__}")
+    for key, value in _leaves(content or {}, cfg, "", aliases):
+        _set(cfg, key, value, path, sources)
 
 
-def merge_opts(cfg: CfgNode, opts: Sequence, source: str = "command line", aliases: Aliases = None) -> None:
+def merge_opts(
+    cfg: CfgNode, opts: Sequence, source: str = COMMAND_LINE, aliases: Aliases = None, sources: Sources = None
+) -> None:
     """Merge ``KEY VALUE KEY VALUE ...`` into ``cfg`` in place.
+
+    Args:
+        cfg, aliases, sources: as for :func:`merge_file`.
+        opts: the words.
+        source: where they came from.
 
     Raises:
         UserError: odd number of words, unknown key, value of the wrong type.
     """
     if len(opts) % 2:
         words = " ".join(map(str, opts))
-        raise UserError(f"{source}: expected KEY VALUE pairs, but {opts[-1]!r} stands alone in: {words}")
+        raise UserError(
+            f"{source}: expected KEY VALUE pairs, but {quoted(opts[-1])} stands alone in: {quoted(words, 200)[1:-1]}"
+        )
     for key, value in zip(opts[0::2], opts[1::2], strict=True):
-        _set(cfg, _rename(key, aliases), value, source)
-
-
-def _read_yaml(path: str) -> dict:
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise UserError(f"cannot read config file {path}: {reason}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"config file {path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict | None):
-        raise UserError(f"config file {path} must hold KEY: value lines, found a {type(content).__name__}")
-    return content or {}
+        _set(cfg, _rename(str(key), aliases), value, source, sources)
 
 
 def _leaves(tree: dict, cfg: CfgNode, prefix: str, aliases: Aliases) -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value), descending wherever the value is a mapping."""
+    """Yield (dotted key, value), descending where the value is a mapping and the key may be a group."""
     for name, value in tree.items():
         key = f"{prefix}.{name}" if prefix else str(name)
-        if isinstance(value, dict):
+        old = _lookup(cfg, _rename(key, aliases))
+        if isinstance(value, dict) and (isinstance(old, CfgNode) or (old is _MISSING and value)):
             yield from _leaves(value, cfg, key, aliases)
-        elif value is None and isinstance(_lookup(cfg, _rename(key, aliases)), CfgNode):
+        elif value is None and isinstance(old, CfgNode):
             continue  # "OPTIM:" with nothing below it
         else:
             yield _rename(key, aliases), value
@@ -87,17 +90,21 @@ def _lookup(cfg: CfgNode, key: str) -> Any:
 _MISSING = object()
 
 
-def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
+def _set(cfg: CfgNode, key: str, value: Any, source: str, sources: Sources) -> None:
     old = _lookup(cfg, key)
     if old is _MISSING:
         hint = suggest(key, _all_keys(cfg))
-        raise UserError(f"{source}: unknown config key {key!r} (value {value!r}){hint}")
+        raise UserError(f"{source}: unknown config key {quoted(key)} (value {quoted(value)}){hint}")
     if isinstance(old, CfgNode):
         below = ", ".join(old) or "none"
-        raise UserError(f"{source}: config key {key!r} is a group of keys ({below}) and takes no value ({value!r})")
+        raise UserError(
+            f"{source}: config key {key!r} is a group of keys ({below}) and takes no value ({quoted(value)})"
+        )
     parent, _, name = key.rpartition(".")
     node = _lookup(cfg, parent) if parent else cfg
     node[name] = _coerce(_decode(value), old, value, key, source)
+    if sources is not None:
+        sources[key] = source
 
 
 def _all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
@@ -110,24 +117,36 @@ def _all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
 
 def _decode(value: Any) -> Any:
     """Read a string as a Python literal where it is one ("(32, 32)", "1e-5"); else it stays a string."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > LONGEST_LITERAL:
         return value
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return value
 
 
 def _coerce(value: Any, old: Any, raw: Any, key: str, source: str) -> Any:
-    """Return ``value`` in the type of ``old``; None fits everywhere, and anything fits where None was."""
-    if type(value) is type(old) or value is None or old is None:
+    """Return ``value`` in the type of ``old``; None fits, and whatever YAML has but a mapping, where None was."""
+    if old is None:
+        if value is None or isinstance(value, bool | int | float | str | list | tuple):
+            return value
+    elif isinstance(old, str):
+        if value is not None and (isinstance(value, str) or _is_text(raw)):
+            return value if isinstance(value, str) else str(raw)  # a name that looks like a number: a domain called 1
+    elif type(old) in (int, float) and type(value) in (int, float):
+        if _fits_in_64_bits(value) and not (type(old) is int and type(value) is float):
+            return type(old)(value)
+    elif type(value) is type(old):
         return value
-    if isinstance(old, str):
-        if isinstance(raw, str | int | float) and not isinstance(raw, bool):
-            return str(raw)  # a name that looks like a number, e.g. a domain called 1
-    elif isinstance(old, float) and type(value) is int:
-        return float(value)
     elif isinstance(old, tuple | list) and isinstance(value, tuple | list):
         return type(old)(value)
-    kind = type(old).__name__
-    raise UserError(f"{source}: config key {key!r} takes a {kind} (now {old!r}), not {raw!r}")
+    kind = "an int" if type(old) is int else f"a {type(old).__name__}" if old is not None else "a plain value"
+    raise UserError(f"{source}: config key {key!r} takes {kind} (now {quoted(old)}), not {quoted(raw)}")
+
+
+def _is_text(raw: Any) -> bool:
+    return isinstance(raw, str | int | float) and not isinstance(raw, bool)
+
+
+def _fits_in_64_bits(value: float) -> bool:
+    return isinstance(value, float) or -(2**63) <= value < 2**63

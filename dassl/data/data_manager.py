@@ -1,6 +1,7 @@
 """From a configuration to loaders of batches."""
 
 import contextlib
+import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from ..utils.tools import read_image
 from .datasets import Datum, build_dataset
 from .samplers import SeededIndex, SeededSampler, build_sampler
 from .transforms.transforms import build_transform, interpolation_mode
+
+log = logging.getLogger(__name__)
 
 __all__ = ["DataManager", "DatasetWrapper", "build_data_loader"]
 
@@ -163,7 +166,7 @@ class DataManager:
             source = getattr(self.dataset, name)
             if source:
                 rows.append((f"# {name}", f"{len(source):,}"))
-        print(tabulate(rows, disable_numparse=True))
+        log.info(tabulate(rows, disable_numparse=True))
 
 
 class DatasetWrapper(Dataset):

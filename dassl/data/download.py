@@ -2,20 +2,24 @@
 
 import hashlib
 import http.client
+import lzma
 import os
 import re
+import struct
 import sys
 import tarfile
 import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tqdm import tqdm
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, shorten
 from ..utils.tools import mkdir_if_missing
+from ..utils.writing import write_problem
 
 __all__ = ["fetch", "safe_extract"]
 
@@ -23,6 +27,13 @@ _ATTEMPTS = 4
 _PAUSE = 1.0  # seconds between attempts
 _TIMEOUT = 60.0  # seconds without a byte
 _CHUNK = 1 << 20
+_LARGEST_GROWTH = 100  # unpacked size over packed size (images: 1, lists of names: 20) ...
+_SMALL = 2**30  # ... of what unpacks to more bytes than this
+_TAR_BLOCK = 512
+# Besides OSError: damage in zip and tar headers and in the streams of zlib, bz2 and lzma, unknown methods of
+# compression (NotImplementedError) and encryption (RuntimeError).
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError)
+_DAMAGE += (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 def fetch(
@@ -144,15 +155,18 @@ def safe_extract(archive: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Unpack a zip or (compressed) tar file; files that are there already are written again.
 
     Raises:
-        UserError: the archive is damaged or of another kind, or one of its members would leave ``folder`` (then
-            nothing was written).
+        UserError: the archive is damaged, encrypted, of another kind or unpacks to more than 100 times its size, or
+            one of its members would leave ``folder`` (then nothing was written), or the disk is full.
     """
-    mkdir_if_missing(folder)
+    if not os.path.isfile(archive):
+        raise UserError(f"no such archive: {archive}")
     try:
+        mkdir_if_missing(folder)
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as zipped:
                 for info in zipped.infolist():
                     _check_member(archive, info.filename)
+                _check_size(archive, sum(info.file_size for info in zipped.infolist()))
                 zipped.extractall(folder)
         elif tarfile.is_tarfile(archive):
             with tarfile.open(archive) as tar:
@@ -160,12 +174,9 @@ def safe_extract(archive: str | os.PathLike, folder: str | os.PathLike) -> None:
                 _extract_tar(tar, folder)
         else:
             raise UserError(f"{archive} is neither a zip nor a tar file; delete it and download it again")
-    except FileNotFoundError:
-        raise UserError(f"no such archive: {archive}") from None
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        reason = " ".join(str(error).split())
+    except _DAMAGE as error:
         raise UserError(
-            f"cannot unpack {archive} into {folder}: {reason}; "
+            f"cannot unpack {archive} into {folder}: {write_problem(error) or shorten(error)}; "
             "if the archive is damaged, delete it and download it again"
         ) from None
 
@@ -178,16 +189,30 @@ def _extract_tar(tar: tarfile.TarFile, folder: str | os.PathLike) -> None:
 
 
 def _check_tar(archive: str | os.PathLike, tar: tarfile.TarFile) -> None:
-    for member in tar.getmembers():
+    size = 0
+    for member in tar:
+        size += _TAR_BLOCK + member.size
+        _check_size(archive, size)  # before the next one, which is found by unpacking this one
         _check_member(archive, member.name)
         if member.issym() or member.islnk():
             _check_member(archive, member.linkname, f"{member.name} -> {member.linkname}")
         elif not (member.isfile() or member.isdir()):
-            raise UserError(f"{archive}: member {member.name!r} is a device or pipe; nothing was unpacked")
+            raise UserError(f"{archive}: member {shorten(repr(member.name))} is a device or pipe; nothing was unpacked")
 
 
 def _check_member(archive: str | os.PathLike, name: str, shown: str | None = None) -> None:
     """Refuse absolute paths and any step upwards; a link may then only point further down."""
     windows = PureWindowsPath(name)
     if PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts:
-        raise UserError(f"{archive}: member {shown or name!r} would leave the folder; nothing was unpacked")
+        raise UserError(
+            f"{archive}: member {shorten(repr(shown or name))} would leave the folder; nothing was unpacked"
+        )
+
+
+def _check_size(archive: str | os.PathLike, size: int) -> None:
+    packed = os.path.getsize(archive)
+    if size > max(_SMALL, _LARGEST_GROWTH * packed):
+        raise UserError(
+            f"{archive}: its {packed:,} bytes unpack to {size:,} or more, over {_LARGEST_GROWTH} times as many; "
+            "nothing was unpacked"
+        )

@@ -1,15 +1,20 @@
 """The part of a trainer that every kind shares: checkpoints, the epoch loop and its hooks."""
 
+import logging
+import math
 import os
 from typing import Any
 
 import torch
 
 from ..utils.errors import UserError
-from ..utils.tools import atomic_path
-from ..utils.torchtools import BEST, find_checkpoints, load_checkpoint, save_checkpoint
+from ..utils.loading import fitting, load_optimizer, load_weights
+from ..utils.torchtools import BEST, find_checkpoints, load_checkpoint, save_checkpoint, save_torch
+from ..utils.writing import writing
 from .models import ModelBook
-from .state import LAST, newest_state, rng_state, set_rng_state
+from .state import LAST, check_rng_state, newest_state, rng_state, set_rng_state
+
+log = logging.getLogger(__name__)
 
 __all__ = ["TrainerBase"]
 
@@ -21,6 +26,7 @@ class TrainerBase(ModelBook):
         history: one dict per finished epoch: ``epoch`` (from 1), ``lr``, the averages of what ``forward_backward``
             returned, and ``<split>_accuracy`` for each evaluation made during the epoch.
         best_result: best validation accuracy so far, in percent.
+        resumed_from: the files that the run goes on from, "" for a new run.
     """
 
     def __init__(self) -> None:
@@ -28,6 +34,7 @@ class TrainerBase(ModelBook):
         self._writer = None
         self._epoch_record: dict[str, Any] | None = None  # the running epoch's entry in history
         self._resumed_rng: dict[str, Any] | None = None
+        self.resumed_from = ""
         self.history: list[dict[str, Any]] = []
         self.best_result = float("-inf")
 
@@ -77,8 +84,7 @@ class TrainerBase(ModelBook):
         """Replace ``<directory>/last.pth.tar`` by the state after the current epoch, in one step."""
         models = {name: self._model_state(name) for name in self.get_model_names()}
         state = {"epoch": self.epoch + 1, "models": models, "trainer_state": self._trainer_state(self.epoch)}
-        with atomic_path(os.path.join(directory, LAST)) as temporary:
-            torch.save(state, temporary)
+        save_torch(state, os.path.join(directory, LAST))
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Load the newest complete state in ``directory`` and return the number of epochs done (0: none found).
@@ -88,27 +94,37 @@ class TrainerBase(ModelBook):
         """
         state = newest_state(directory, self.get_model_names())
         if state is None:
-            print("No checkpoint found, train from scratch")
+            log.info("No checkpoint found, train from scratch")
             return 0
-        print(f"Found checkpoint at {directory} (will resume training after epoch {state['epoch']})")
+        log.info(f"Found checkpoint at {directory} (will resume training after epoch {state['epoch']})")
         for name, saved in state["models"].items():
-            parts = {"state_dict": self._models, "optimizer": self._optims, "scheduler": self._scheds}
-            for part, targets in parts.items():
-                if targets[name] is not None and saved.get(part) is not None:
-                    _load_part(targets[name], saved[part], f"{part} of model {name!r}", state["source"])
+            self._load_model_state(name, saved, state["source"])
         if state["trainer_state"] is None:
-            print("The checkpoint has no state of the random generators: training goes on, but not bit for bit")
+            log.info("The checkpoint has no state of the random generators: training goes on, but not bit for bit")
         else:
-            self._load_trainer_state(state["trainer_state"])
+            self._load_trainer_state(state["trainer_state"], state["source"])
+        self.resumed_from = state["source"]
         return state["epoch"]
 
-    def _load_trainer_state(self, state: dict[str, Any]) -> None:
-        self.history = list(state["history"])
-        self.best_result = state["best_result"]
+    def _load_model_state(self, name: str, saved: dict[str, Any], source: str) -> None:
+        load_weights(self._models[name], saved["state_dict"], f"state_dict of model {name!r}", source)
+        optim, sched = self._optims[name], self._scheds[name]
+        if optim is not None and saved.get("optimizer") is not None:
+            load_optimizer(optim, saved["optimizer"], f"optimizer of model {name!r}", source)
+        if sched is not None and saved.get("scheduler") is not None:
+            fitting(source, f"scheduler of model {name!r}", sched.load_state_dict, saved["scheduler"])
+
+    def _load_trainer_state(self, state: dict[str, Any], source: str) -> None:
+        def take(entry: str, load: Any) -> Any:
+            return fitting(source, f"trainer's {entry}", lambda state: load(state[entry]), state)
+
+        self.history = take("history", lambda entries: [dict(entry) for entry in entries])
+        self.best_result = take("best_result", _number)
+        take("rng", check_rng_state)
         self._resumed_rng = state["rng"]
-        if state["scaler"] is not None and getattr(self, "scaler", None) is not None:
-            self.scaler.load_state_dict(state["scaler"])
-        self.load_extra_state(state["extra"])
+        if take("scaler", lambda saved: saved) is not None and getattr(self, "scaler", None) is not None:
+            take("scaler", self.scaler.load_state_dict)
+        take("extra", self.load_extra_state)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load every model's weights: those of ``epoch``, or of the best epoch when it is None.
@@ -117,7 +133,7 @@ class TrainerBase(ModelBook):
             UserError: a missing, unreadable or unfitting checkpoint.
         """
         if not directory:
-            print(
+            log.info(
                 "Note that load_model() is skipped as no pretrained model is given "
                 "(ignore this if it's done on purpose)"
             )
@@ -129,8 +145,10 @@ class TrainerBase(ModelBook):
                 epochs = ", ".join(map(str, find_checkpoints(folder))) or "none"
                 raise UserError(f"no model at {path} (numbered epochs there: {epochs})")
             checkpoint = load_checkpoint(path)
-            _load_part(self._models[name], checkpoint["state_dict"], f"model {name!r}", path)
-            print(f"Load {path} to {name} (epoch={checkpoint.get('epoch')}, val_result={checkpoint.get('val_result')})")
+            load_weights(self._models[name], checkpoint["state_dict"], f"model {name!r}", path)
+            log.info(
+                f"Load {path} to {name} (epoch={checkpoint.get('epoch')}, val_result={checkpoint.get('val_result')})"
+            )
 
     # Tensorboard
 
@@ -139,19 +157,23 @@ class TrainerBase(ModelBook):
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-            print(f"Initialize tensorboard (log_dir={log_dir})")
-            self._writer = SummaryWriter(log_dir=log_dir)
+            log.info(f"Initialize tensorboard (log_dir={log_dir})")
+            self._log_dir = log_dir
+            with writing(log_dir):
+                self._writer = SummaryWriter(log_dir=log_dir)
 
     def close_writer(self) -> None:
         """Close the tensorboard writer, if open."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None  # one that cannot write is not tried again
+        if writer is not None:
+            with writing(self._log_dir):
+                writer.close()
 
     def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
         """Write one value to tensorboard; without a writer, nothing happens."""
         if self._writer is not None:
-            self._writer.add_scalar(tag, scalar_value, global_step)
+            with writing(self._log_dir):
+                self._writer.add_scalar(tag, scalar_value, global_step)
 
     # The loop
 
@@ -163,6 +185,8 @@ class TrainerBase(ModelBook):
         if self._resumed_rng is not None:  # after before_train(), which may draw numbers of its own
             set_rng_state(self._resumed_rng)
             self._resumed_rng = None
+        if self.start_epoch > 0:
+            self.complete_epoch()
         for epoch in range(self.start_epoch, self.max_epoch):
             self.epoch = epoch
             self._epoch_record = {"epoch": epoch + 1}
@@ -179,6 +203,9 @@ class TrainerBase(ModelBook):
 
     def after_train(self) -> None:
         """Hook after the last epoch."""
+
+    def complete_epoch(self) -> None:
+        """Hook of a resumed run: write what could not be written of the epoch that it goes on from."""
 
     def before_epoch(self) -> None:
         """Hook before each epoch."""
@@ -214,9 +241,7 @@ class TrainerBase(ModelBook):
         raise NotImplementedError
 
 
-def _load_part(target: Any, state: dict[str, Any], what: str, source: str) -> None:
-    try:
-        target.load_state_dict(state)
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{source} does not fit the {what}: {reason}") from None
+def _number(value: float) -> float:
+    if type(value) not in (int, float) or math.isnan(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)

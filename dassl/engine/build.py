@@ -1,28 +1,42 @@
 """Trainers by name."""
 
+import logging
 from typing import Any
 
 from yacs.config import CfgNode
 
+from ..config import OPTIONS, check_values
 from ..utils.errors import UserError
 from ..utils.registry import Registry
+
+log = logging.getLogger(__name__)
 
 __all__ = ["TRAINER_REGISTRY", "build_trainer"]
 
 TRAINER_REGISTRY = Registry("TRAINER")
 
 
-def build_trainer(cfg: CfgNode) -> Any:
+def build_trainer(cfg: CfgNode, data: Any = None) -> Any:
     """Build the trainer called ``cfg.TRAINER.NAME``.
 
+    Args:
+        cfg: the configuration.
+        data: a :class:`DataManager` or :class:`ClassNames` in place of the images that ``cfg`` names.
+
     Raises:
-        UserError: no name given, or nothing registered under it.
+        UserError: no name given, nothing registered under it, a value that its key does not allow, or a trainer that
+            does not take given data.
     """
     if not cfg.TRAINER.NAME:
         raise UserError(
             f"TRAINER.NAME is empty: give --trainer (known: {', '.join(TRAINER_REGISTRY.registered_names())})"
         )
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    check_values(cfg, OPTIONS)
     if cfg.VERBOSE:
-        print(f"Loading trainer: {cfg.TRAINER.NAME}")
-    return trainer(cfg)
+        log.info(f"Loading trainer: {cfg.TRAINER.NAME}")
+    if data is None:
+        return trainer(cfg)
+    if not hasattr(trainer, "on"):
+        raise UserError(f"TRAINER.NAME: {cfg.TRAINER.NAME} is no SimpleTrainer, so it cannot be built on given data")
+    return trainer.on(cfg, data)

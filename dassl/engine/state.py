@@ -4,6 +4,7 @@ Two layouts are read: the rolling ``last.pth.tar`` of this package, and upstream
 checkpoints.
 """
 
+import logging
 import os
 import random
 import shutil
@@ -14,10 +15,20 @@ import numpy as np
 import torch
 
 from ..utils.errors import UserError
-from ..utils.tools import atomic_path
-from ..utils.torchtools import BEST, POINTER, find_checkpoints, load_checkpoint, load_state
+from ..utils.torchtools import BEST, POINTER, find_checkpoints, load_checkpoint, load_state, read_pointer
+from ..utils.writing import atomic_path
 
-__all__ = ["LAST", "carry_best_over", "newest_state", "rng_state", "set_rng_state"]
+log = logging.getLogger(__name__)
+
+__all__ = [
+    "LAST",
+    "carry_best_over",
+    "check_rng_state",
+    "names_epoch",
+    "newest_state",
+    "rng_state",
+    "set_rng_state",
+]
 
 LAST = "last.pth.tar"
 
@@ -42,6 +53,25 @@ def set_rng_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def check_rng_state(state: dict[str, Any]) -> None:
+    """Check that :func:`set_rng_state` takes a state, and leave the generators as they are.
+
+    Raises:
+        Exception: what the generators say about another state.
+    """
+    own = rng_state()
+    try:
+        set_rng_state(state)
+    finally:
+        set_rng_state(own)
+
+
+def names_epoch(folder: str, epoch: int) -> bool:
+    """Tell whether a model's folder has the checkpoint of an epoch, and its pointer names that one."""
+    path = find_checkpoints(folder).get(epoch)
+    return path is not None and _pointed_path(folder) == path
 
 
 def newest_state(directory: str, names: Sequence[str]) -> dict[str, Any] | None:
@@ -69,11 +99,16 @@ def _rolling_state(path: str, names: Sequence[str]) -> dict[str, Any] | None:
     if not os.path.isfile(path):
         return None
     state = load_state(path, ("epoch", "models", "trainer_state"))
-    if set(state["models"]) != set(names):
+    saved = state["models"]
+    if not isinstance(saved, dict) or not all(isinstance(part, dict) for part in saved.values()):
+        raise UserError(f"{path} is no training state: its entry 'models' is no dict of models")
+    if set(saved) != set(names):
         raise UserError(
-            f"{path} holds the models {', '.join(state['models'])}, but this trainer has "
+            f"{path} holds the models {', '.join(map(str, saved))}, but this trainer has "
             f"{', '.join(names)}; is it the folder of another run?"
         )
+    if state["epoch"] is None or any(not isinstance(part.get("state_dict"), dict) for part in saved.values()):
+        raise UserError(f"{path} is no training state: an epoch or a model's 'state_dict' is missing")
     return {**state, "source": path}
 
 
@@ -95,16 +130,12 @@ def _numbered_paths(directory: str, names: Sequence[str]) -> tuple[int, dict[str
     if pointed and all(pointed.values()):
         return -1, pointed
     if any(pointed.values()):
-        print(f"Incomplete checkpoint in {directory}: not every model was saved")
+        log.info(f"Incomplete checkpoint in {directory}: not every model was saved")
     return None
 
 
 def _pointed_path(folder: str) -> str | None:
-    pointer = os.path.join(folder, POINTER)
-    if not os.path.isfile(pointer):
-        return None
-    with open(pointer, encoding="utf-8") as file:
-        return os.path.join(folder, file.readline().strip())
+    return read_pointer(folder) if os.path.isfile(os.path.join(folder, POINTER)) else None
 
 
 def _numbered_state(paths: dict[str, str]) -> dict[str, Any]:

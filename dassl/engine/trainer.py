@@ -1,6 +1,7 @@
 """Trainers over one labelled loader (TrainerX) or a labelled and an unlabelled one (TrainerXU)."""
 
 import datetime
+import logging
 import os
 import sys
 import time
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from ..data import DataManager
+from ..data import ClassNames, DataManager
 from ..evaluation import build_evaluator
 from ..optim import build_lr_scheduler, build_optimizer
 from ..utils.errors import UserError
@@ -19,7 +20,9 @@ from ..utils.meters import AverageMeter, MetricMeter
 from ..utils.torchtools import count_num_param, load_pretrained_weights
 from .base import TrainerBase
 from .simple_net import SimpleNet
-from .state import carry_best_over
+from .state import LAST, carry_best_over, names_epoch
+
+log = logging.getLogger(__name__)
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
 
@@ -36,21 +39,40 @@ class SimpleTrainer(TrainerBase):
     """
 
     FINAL_MODELS = ("last_step", "best_val")
+    _given_data: "DataManager | ClassNames | None" = None
 
-    def __init__(self, cfg: CfgNode) -> None:
+    @classmethod
+    def on(cls, cfg: CfgNode, data: DataManager | ClassNames) -> "SimpleTrainer":
+        """Build the trainer on given data, also where a public trainer's ``__init__`` takes the configuration alone."""
+        trainer = cls.__new__(cls)
+        trainer._given_data = data
+        trainer.__init__(cfg)
+        return trainer
+
+    def __init__(self, cfg: CfgNode, data: DataManager | ClassNames | None = None) -> None:
+        """Build data, model and evaluator.
+
+        Args:
+            cfg: the configuration.
+            data: used instead of the images that ``cfg`` names; class names are enough to predict.
+        """
         super().__init__()
         self.check_cfg(cfg)
         self.cfg = cfg
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         if self.device.type == "cuda" and torch.cuda.device_count() > 1:
-            print(f"{torch.cuda.device_count()} GPUs are visible; this run uses one")
+            log.info(f"{torch.cuda.device_count()} GPUs are visible; this run uses one")
         self.start_epoch = self.epoch = 0
         self.batch_idx = self.num_batches = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
         self.output_dir = cfg.OUTPUT_DIR
         self.time_start = time.time()
         self.last_results: dict[str, float] = {}
-        self.build_data_loader()
+        data = self._given_data if data is None else data
+        if data is None:
+            self.build_data_loader()
+        else:
+            self.take_data(data)
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
@@ -59,7 +81,10 @@ class SimpleTrainer(TrainerBase):
 
     def build_data_loader(self) -> None:
         """Build the data manager and take over its loaders and facts."""
-        dm = DataManager(self.cfg)
+        self.take_data(DataManager(self.cfg))
+
+    def take_data(self, dm: DataManager | ClassNames) -> None:
+        """Take over loaders and facts."""
         self.train_loader_x = dm.train_loader_x
         self.train_loader_u = dm.train_loader_u
         self.val_loader = dm.val_loader
@@ -72,12 +97,12 @@ class SimpleTrainer(TrainerBase):
     def build_model(self) -> None:
         """Build and register a :class:`SimpleNet`; most trainers build their own model."""
         cfg = self.cfg
-        print("Building model")
+        log.info("Building model")
         self.model = SimpleNet(cfg, cfg.MODEL, self.num_classes)
         if cfg.MODEL.INIT_WEIGHTS:
             load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
         self.model.to(self.device)
-        print(f"# params: {count_num_param(self.model):,}")
+        log.info(f"# params: {count_num_param(self.model):,}")
         self.optim = build_optimizer(self.model, cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
@@ -121,16 +146,16 @@ class SimpleTrainer(TrainerBase):
 
     def after_train(self) -> None:
         """Deploy the last or the best epoch and test it."""
-        print("Finish training")
-        print("Finished training")  # the wording that older log parsers wait for
+        log.info("Finish training")
+        log.info("Finished training")  # the wording that older log parsers wait for
         if not self.cfg.TEST.NO_TEST:
             if self.cfg.TEST.FINAL_MODEL == "best_val":
-                print("Deploy the model with the best val performance")
+                log.info("Deploy the model with the best val performance")
                 self.load_model(self.output_dir)
             else:
-                print("Deploy the last-epoch model")
+                log.info("Deploy the last-epoch model")
             self.test()
-        print(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
+        log.info(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
         self.close_writer()
 
     def after_epoch(self) -> None:
@@ -142,9 +167,22 @@ class SimpleTrainer(TrainerBase):
             if curr_result > self.best_result:
                 self.best_result = curr_result
                 self.save_model(self.epoch, self.output_dir, val_result=curr_result, model_name="model-best.pth.tar")
-        freq = cfg.TRAIN.CHECKPOINT_FREQ
-        if done == self.max_epoch or (freq > 0 and done % freq == 0):
+        if self._keeps(done):
             self.save_model(self.epoch, self.output_dir)
+
+    def _keeps(self, done: int) -> bool:
+        """Whether the numbered checkpoints after ``done`` epochs are kept."""
+        freq = self.cfg.TRAIN.CHECKPOINT_FREQ
+        return done == self.max_epoch or (freq > 0 and done % freq == 0)
+
+    def complete_epoch(self) -> None:
+        """Write ``last.pth.tar``, the numbered checkpoints and their pointers where the disk was full for them."""
+        last = os.path.join(self.output_dir, LAST)
+        folders = [os.path.join(self.output_dir, name) for name in self.get_model_names()]
+        if self._keeps(self.start_epoch) and not all(names_epoch(folder, self.start_epoch) for folder in folders):
+            self.save_model(self.epoch, self.output_dir)
+        if self.resumed_from != last:
+            self.save_last_state(self.output_dir)
 
     def validates_now(self) -> bool:
         """Hook: whether ``best_val`` is to look at this epoch."""
@@ -168,7 +206,7 @@ class SimpleTrainer(TrainerBase):
             raise UserError(f"TEST.SPLIT {split!r} is unknown (allowed: val, test)")
         if loaders[split] is None:
             raise UserError(f"TEST.SPLIT {split}: DATASET {self.cfg.DATASET.NAME} has no {split} images")
-        print(f"Evaluate on the *{split}* set")
+        log.info(f"Evaluate on the *{split}* set")
         self.last_results = dict(self.evaluate_loader(loaders[split]))
         for name, value in self.last_results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
@@ -207,7 +245,7 @@ class SimpleTrainer(TrainerBase):
             losses.update(self.forward_backward(*batch))
             batch_time.update(time.time() - end)
             if (self.batch_idx + 1) % self.cfg.TRAIN.PRINT_FREQ == 0 or self.num_batches < self.cfg.TRAIN.PRINT_FREQ:
-                print(self._train_line(losses, batch_time, data_time, lr))
+                log.info(self._train_line(losses, batch_time, data_time, lr))
             step = self.epoch * self.num_batches + self.batch_idx
             for name, meter in losses.meters.items():
                 self.write_scalar(f"train/{name}", meter.avg, step)

@@ -1,10 +1,13 @@
 """Evaluators by name."""
 
+import logging
 from typing import Any
 
 from yacs.config import CfgNode
 
 from ..utils.registry import Registry
+
+log = logging.getLogger(__name__)
 
 __all__ = ["EVALUATOR_REGISTRY", "build_evaluator"]
 
@@ -19,5 +22,5 @@ def build_evaluator(cfg: CfgNode, **kwargs: Any) -> Any:
     """
     evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
     if cfg.VERBOSE:
-        print(f"Loading evaluator: {cfg.TEST.EVALUATOR}")
+        log.info(f"Loading evaluator: {cfg.TEST.EVALUATOR}")
     return evaluator(cfg, **kwargs)

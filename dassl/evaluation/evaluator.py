@@ -1,5 +1,6 @@
 """Accuracy and its company over a whole set."""
 
+import logging
 import os
 from collections import OrderedDict
 
@@ -7,8 +8,10 @@ import torch
 from yacs.config import CfgNode
 
 from ..utils.errors import UserError
-from ..utils.tools import atomic_path
+from ..utils.torchtools import save_torch
 from .build import EVALUATOR_REGISTRY
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Classification", "EvaluatorBase"]
 
@@ -70,7 +73,7 @@ class Classification(EvaluatorBase):
         results = OrderedDict(
             accuracy=acc, error_rate=100.0 - acc, macro_f1=100.0 * macro_f1(cmat), correct=correct, total=total
         )
-        print(
+        log.info(
             f"=> result\n* total: {total:,}\n* correct: {correct:,}\n* accuracy: {acc:.2f}%\n"
             f"* error: {results['error_rate']:.2f}%\n* macro_f1: {results['macro_f1']:.2f}%"
         )
@@ -84,26 +87,25 @@ class Classification(EvaluatorBase):
         """Print one line per class that occurs and return the mean of their accuracies."""
         if self._lab2cname is None:
             raise UserError("TEST.PER_CLASS_RESULT needs class names, and the evaluator was given none")
-        print("=> per-class result")
+        log.info("=> per-class result")
         accs = []
         for label in cmat.sum(1).nonzero().flatten().tolist():
             total, correct = int(cmat[label].sum()), int(cmat[label, label])
             accs.append(100.0 * correct / total)
-            print(
+            log.info(
                 f"* class: {label} ({self._lab2cname[label]})\ttotal: {total:,}\tcorrect: {correct:,}\t"
                 f"acc: {accs[-1]:.2f}%"
             )
         mean = sum(accs) / len(accs)
-        print(f"* average: {mean:.2f}%")
+        log.info(f"* average: {mean:.2f}%")
         return mean
 
     def _save_cmat(self, cmat: torch.Tensor) -> None:
         """Keep the confusion matrix with rows (true classes that occur) summing to 1."""
         counts = cmat.sum(1, keepdim=True)
         path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
-        with atomic_path(path) as temporary:
-            torch.save(cmat.double() / counts.clamp_min(1), temporary)
-        print(f"Confusion matrix is saved to {path}")
+        save_torch(cmat.double() / counts.clamp_min(1), path)
+        log.info(f"Confusion matrix is saved to {path}")
 
 
 def confusion_matrix(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:

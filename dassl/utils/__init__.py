@@ -1,7 +1,7 @@
 """Helpers of all kinds, as upstream exports them."""
 
 from .errors import NonFiniteLossError, UserError, get_most_similar_str_to_a_from_b, suggest
-from .logger import Logger, setup_logger
+from .logger import Logger, log_to, setup_logger
 from .on_demand import on_demand
 from .registry import Registry
 from .tools import (
@@ -55,6 +55,7 @@ __all__ = [
     "load_checkpoint",
     "load_pickle",
     "load_pretrained_weights",
+    "log_to",
     "mkdir_if_missing",
     "open_all_layers",
     "open_specified_layers",

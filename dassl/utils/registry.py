@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .errors import UserError, suggest
+from .errors import UserError, quoted, suggest
 
 __all__ = ["DuplicateNameError", "Registry"]
 
@@ -54,7 +54,9 @@ class Registry:
         """
         if name not in self._obj_map:
             allowed = self.registered_names()
-            raise UserError(f"unknown {self._name} {name!r}{suggest(name, allowed)} (known: {', '.join(allowed)})")
+            raise UserError(
+                f"unknown {self._name} {quoted(name)}{suggest(name, allowed)} (known: {', '.join(allowed)})"
+            )
         return self._obj_map[name]
 
     def registered_names(self) -> list[str]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
 import os
 import platform
 import random
+import stat
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError, suggest
+from .errors import UserError, shorten, suggest
+from .writing import atomic_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,6 +26,7 @@ __all__ = [
     "collect_env_info",
     "listdir_nohidden",
     "mkdir_if_missing",
+    "parse_json",
     "read_image",
     "read_json",
     "set_deterministic",
@@ -32,6 +34,11 @@ __all__ = [
     "tolist_if_not",
     "write_json",
 ]
+
+# What data sets consist of. Pillow knows forty formats more and tells them by their content, not by the name: a
+# PostScript file called x.png would be handed to Ghostscript, which is a program that runs what is in it.
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+_LARGEST_INTEGER = 2**64
 
 
 def mkdir_if_missing(dirname: str | os.PathLike) -> None:
@@ -53,35 +60,49 @@ def listdir_nohidden(path: str | os.PathLike, sort: bool = False) -> list[str]:
     return sorted(items) if sort else items
 
 
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same suffix) and rename it over ``path`` when the block succeeds.
-
-    A reader never sees a half-written file; on an exception the temporary file is removed.
-    """
-    path = Path(path)
-    mkdir_if_missing(path.parent)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read_json(fpath: str | os.PathLike) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing, cannot be read or is not JSON (see :func:`parse_json`).
     """
     try:
-        with open(fpath, encoding="utf-8") as file:
-            return json.load(file)
+        if not os.path.isfile(fpath) and os.path.exists(fpath):
+            raise UserError(f"not valid JSON: {fpath} (it is no file)")  # opening a pipe would wait for ever
+        with open(fpath, "rb") as file:
+            return parse_json(file.read())
     except FileNotFoundError:
         raise UserError(f"no such JSON file: {fpath}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"not valid JSON: {fpath} ({error})") from None
+    except OSError as error:
+        raise UserError(f"cannot read {fpath} ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"not valid JSON: {fpath} ({shorten(error)})") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON stands for.
+
+    Raises:
+        ValueError: no JSON, no UTF-8, nested deeper than Python reads, or a number that neither 64 bits nor a float
+            holds. NaN and Infinity are read, as Python writes them.
+    """
+    try:
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        return json.loads(text, parse_int=_integer, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > len(str(_LARGEST_INTEGER)) or abs(value := int(digits)) > _LARGEST_INTEGER:
+        raise ValueError(f"the number {shorten(digits, 40)} is too large")
+    return value
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        raise ValueError(f"the number {shorten(digits, 40)} is too large")
+    return value
 
 
 def write_json(obj: Any, fpath: str | os.PathLike) -> None:
@@ -91,22 +112,38 @@ def write_json(obj: Any, fpath: str | os.PathLike) -> None:
 
 
 def read_image(path: str | os.PathLike) -> Image.Image:
-    """Read an image as RGB.
+    """Read an image as RGB: all of its pixels, of the first frame where there are several.
 
     Raises:
-        UserError: the file is missing, empty, cut off or no image.
+        UserError: the file is missing, no regular file, empty, cut off, too large or no image of `IMAGE_FORMATS`.
     """
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe waits for its writer, a device may never end
+            raise UserError(f"cannot read image {_shown(path)}: it is no regular file; replace or remove it")
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             return image.convert("RGB")
     except FileNotFoundError:
-        raise UserError(f"no such image: {path}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        size = f"{os.path.getsize(path)} bytes" if os.path.isfile(path) else "not a file"
-        reason = " ".join(str(error).split())
-        raise UserError(f"cannot read image {path} ({size}): {reason}; replace or remove the file") from None
+        raise UserError(f"no such image: {_shown(path)}") from None
+    except UserError:
+        raise
+    except Exception as error:  # a decoder on damaged data raises anything, RuntimeError and struct.error among it
+        size = f" ({os.path.getsize(path)} bytes)" if _exists(path) else ""
+        reason = shorten(getattr(error, "strerror", None) or error)
+        raise UserError(f"cannot read image {_shown(path)}{size}: {reason}; replace or remove the file") from None
+
+
+def _exists(path: str | os.PathLike) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a null character
+        return False
+
+
+def _shown(path: str | os.PathLike) -> str:
+    return shorten(os.fspath(path), 400)
 
 
 def set_random_seed(seed: int) -> None:

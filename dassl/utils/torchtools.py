@@ -1,5 +1,6 @@
 """Checkpoints and parameters."""
 
+import logging
 import os
 import pickle
 import re
@@ -12,8 +13,12 @@ import torch
 from torch import nn
 
 from . import legacy
-from .errors import UserError
-from .tools import atomic_path
+from .archives import refuse_harmful_file
+from .errors import UserError, shorten
+from .loading import check_finite, fitting, load_optimizer, load_weights
+from .writing import atomic_path
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "count_num_param",
@@ -24,8 +29,10 @@ __all__ = [
     "load_state",
     "open_all_layers",
     "open_specified_layers",
+    "read_pointer",
     "resume_from_checkpoint",
     "save_checkpoint",
+    "save_torch",
 ]
 
 POINTER = "checkpoint"
@@ -54,9 +61,8 @@ def save_checkpoint(
         state = {**state, "state_dict": weights}
     name = model_name or f"model.pth.tar-{state['epoch']}"
     fpath = os.path.join(save_dir, name)
-    with atomic_path(fpath) as temporary:
-        torch.save(state, temporary)
-    print(f"Checkpoint saved to {fpath}")
+    save_torch(state, fpath)
+    log.info(f"Checkpoint saved to {fpath}")
     if name != BEST:  # the pointer is for resuming, and the best epoch is not where training stopped
         with atomic_path(os.path.join(save_dir, POINTER)) as temporary:
             temporary.write_text(f"{name}\n", encoding="utf-8")
@@ -64,18 +70,29 @@ def save_checkpoint(
         best = os.path.join(save_dir, BEST)
         with atomic_path(best) as temporary:
             shutil.copy(fpath, temporary)
-        print(f'Best checkpoint saved to "{best}"')
+        log.info(f'Best checkpoint saved to "{best}"')
+
+
+def save_torch(obj: Any, fpath: str | os.PathLike) -> None:
+    """Write what ``torch.load`` reads, so that the file is either the old or the new one, never a part.
+
+    Raises:
+        WriteError: the disk is full, or the folder cannot be written to.
+    """
+    with atomic_path(fpath) as temporary:
+        torch.save(obj, temporary)
 
 
 def load_checkpoint(fpath: str | os.PathLike) -> dict[str, Any]:
     """Read a checkpoint of ours or of upstream's onto the CPU, running no code from it.
 
     Raises:
-        UserError: missing, cut off, or not a dict with a ``state_dict``.
+        UserError: missing, cut off, not a dict with a ``state_dict``, or with numbers that are not finite.
     """
     checkpoint = _load_torch_file(fpath)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise UserError(f"{fpath} is no checkpoint of a trainer: expected a dict with the key 'state_dict'")
+    check_finite(checkpoint, str(fpath))
     return checkpoint
 
 
@@ -87,12 +104,13 @@ def _load_torch_file(fpath: str | os.PathLike) -> Any:
     if os.path.getsize(fpath) == 0:
         raise UserError(f"checkpoint {fpath} is empty (0 bytes): expected a file written by torch.save")
     try:
+        refuse_harmful_file(fpath)
         try:
             return torch.load(fpath, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:  # an object of a class that only the restricted reader lets pass, inert
             return legacy.load_torch(fpath)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = shorten((str(error).strip().splitlines() or [type(error).__name__])[0])
         raise UserError(f"checkpoint {fpath} is cut off or was not written by torch.save: {reason}") from None
 
 
@@ -100,12 +118,13 @@ def load_state(fpath: str | os.PathLike, keys: Iterable[str]) -> dict[str, Any]:
     """Read a rolling training state and check that it has ``keys``.
 
     Raises:
-        UserError: missing, cut off, or something else.
+        UserError: missing, cut off, something else, or with numbers that are not finite.
     """
     state = _load_torch_file(fpath)
     absent = [k for k in keys if not isinstance(state, dict) or k not in state]
     if absent:
         raise UserError(f"{fpath} is no training state: expected a dict with the key {absent[0]!r}")
+    check_finite(state, str(fpath))
     return state
 
 
@@ -114,6 +133,22 @@ def find_checkpoints(folder: str) -> dict[int, str]:
     names = os.listdir(folder) if os.path.isdir(folder) else []
     found = [(int(m[1]), os.path.join(folder, m[0])) for m in map(_NUMBERED.fullmatch, names) if m]
     return dict(sorted(found))
+
+
+def read_pointer(folder: str | os.PathLike) -> str:
+    """Return the path of the checkpoint that the text file ``checkpoint`` of a model's folder names.
+
+    Raises:
+        UserError: there is no such file, or it names no file of the folder.
+    """
+    pointer = os.path.join(folder, POINTER)
+    if not os.path.isfile(pointer):
+        raise UserError(f'no file named "{POINTER}" in {folder}, so there is nothing to resume from')
+    with open(pointer, encoding="utf-8", errors="backslashreplace") as file:
+        name = file.readline(1000).strip()
+    if not name or os.path.basename(name) != name or "\0" in name:
+        raise UserError(f"{pointer} names {shorten(repr(name))}, allowed: the name of a checkpoint in its folder")
+    return os.path.join(folder, name)
 
 
 def resume_from_checkpoint(
@@ -127,19 +162,17 @@ def resume_from_checkpoint(
     Raises:
         UserError: no pointer file, or its checkpoint is missing or unreadable.
     """
-    pointer = os.path.join(fdir, POINTER)
-    if not os.path.isfile(pointer):
-        raise UserError(f'no file named "{POINTER}" in {fdir}, so there is nothing to resume from')
-    with open(pointer, encoding="utf-8") as file:
-        fpath = os.path.join(fdir, file.readline().strip())
+    fpath = read_pointer(fdir)
     checkpoint = load_checkpoint(fpath)
-    print(f'Loading checkpoint from "{fpath}"')
-    model.load_state_dict(checkpoint["state_dict"])
+    if checkpoint.get("epoch") is None:
+        raise UserError(f"{fpath} does not say after which epoch it was saved: the key 'epoch' is missing")
+    log.info(f'Loading checkpoint from "{fpath}"')
+    load_weights(model, checkpoint["state_dict"], type(model).__name__, fpath)
     if optimizer is not None and checkpoint.get("optimizer") is not None:
-        optimizer.load_state_dict(checkpoint["optimizer"])
+        load_optimizer(optimizer, checkpoint["optimizer"], "optimizer", fpath)
     if scheduler is not None and checkpoint.get("scheduler") is not None:
-        scheduler.load_state_dict(checkpoint["scheduler"])
-    print(f"Previous epoch: {checkpoint['epoch']}")
+        fitting(fpath, "scheduler", scheduler.load_state_dict, checkpoint["scheduler"])
+    log.info(f"Previous epoch: {checkpoint['epoch']}")
     return checkpoint["epoch"]
 
 
@@ -147,24 +180,25 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     """Load every tensor of a file whose name and shape ``model`` has; the others are named in a line.
 
     Raises:
-        UserError: the file is unreadable, or nothing in it fits.
+        UserError: the file is unreadable, nothing in it fits, or it holds numbers that are not finite.
     """
     content = _load_torch_file(weight_path)
     weights = content.get("state_dict", content) if isinstance(content, dict) else {}
     own = model.state_dict()
     matched, left = {}, []
-    for key, value in weights.items():
-        key = key.removeprefix("module.")
+    for key, value in (weights if isinstance(weights, dict) else {}).items():
+        key = shorten(key).removeprefix("module.")
         if key in own and isinstance(value, torch.Tensor) and own[key].shape == value.shape:
             matched[key] = value
         else:
             left.append(key)
     if not matched:
         raise UserError(f"no tensor in {weight_path} fits {type(model).__name__} by name and shape")
-    model.load_state_dict({**own, **matched})
-    print(f"Successfully loaded pretrained weights from {weight_path}")
+    check_finite(matched, str(weight_path))
+    load_weights(model, {**own, **matched}, type(model).__name__, str(weight_path))
+    log.info(f"Successfully loaded pretrained weights from {weight_path}")
     if left:
-        print(f"Layers discarded because their name or shape does not fit: {left}")
+        log.info(f"Layers discarded because their name or shape does not fit: {left}")
 
 
 def open_all_layers(model: nn.Module) -> None:

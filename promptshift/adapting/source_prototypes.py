@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from promptshift.randomness import own_random_state
 from promptshift.runs.config import config_hash
 from promptshift.runs.stages import data_fingerprint
 from promptshift.runs.stored_config import read_config, with_later_keys
+
+log = logging.getLogger(__name__)
 
 FILE = "prototypes.safetensors"  # in the folder of a run that used them
 _IMAGES_AT_ONCE = 64
@@ -82,9 +85,9 @@ def kept_prototypes(trainer: PromptTrainer, source: CN, views: int, shots: int) 
             / f"{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}.safetensors"
         )
         if path.is_file():
-            print(f"Prototypes of {len(items)} source images: found at {path}")
+            log.info(f"Prototypes of {len(items)} source images: found at {path}")
             return load_prototypes(path), path
-        print(f"Prototypes of {len(items)} source images of {source.DATASET.NAME}: making them at {path}")
+        log.info(f"Prototypes of {len(items)} source images of {source.DATASET.NAME}: making them at {path}")
         prototypes = collect(trainer, items, about)
     prototypes.save(path)
     return prototypes, path

@@ -7,14 +7,20 @@ from pathlib import Path
 
 from yacs.config import CfgNode as CN
 
+from dassl.config.options import text, whole
 from dassl.utils.torchtools import BEST
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.runs.finished_run import load_weights
 from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
 
-# the run to start from: its folder; empty: a stage, of this configuration file (empty: the dataset's own, else
-# default) and number of epochs (0: that of the file)
-START_DEFAULTS = dict(START=dict(RUN="", CONFIG="", MAX_EPOCH=0))
+# the run to start from
+START_DEFAULTS = dict(
+    START=dict(
+        RUN=text("", about="folder of the run whose prompts are adapted; '': a stage"),
+        CONFIG=text("", about="the stage's YAML; '': the dataset's, mini or default"),
+        MAX_EPOCH=whole(0, least=0, about="the stage's epochs; 0: those of its YAML"),
+    )
+)
 
 
 class StartsFromRun(PromptTrainer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from dassl.data.data_manager import DatasetWrapper
 from dassl.utils import read_image
 from dassl.utils.errors import UserError
+from dassl.utils.tools import parse_json
+from dassl.utils.writing import writing
+
+log = logging.getLogger(__name__)
 
 STREAM_FILE = "stream.jsonl"
 
@@ -119,12 +124,12 @@ class Progress:
             lines.pop()  # the process ended while it wrote
         if lines and self._line(lines, 0) != header:
             aside = path.with_name(f"previous-{path.name}")
-            print(f"{path} is of other images, prompts or settings; it was moved to {aside}")
+            log.info(f"{path} is of other images, prompts or settings; it was moved to {aside}")
             os.replace(path, aside)
             lines = []
         for number in range(1, len(lines)):
             self._take(self._line(lines, number), number, names)
-        with open(path, "r+b" if path.is_file() else "wb") as file:
+        with writing(path), open(path, "r+b" if path.is_file() else "wb") as file:
             file.truncate(sum(map(len, lines)))
             file.seek(0, os.SEEK_END)
             if not lines:
@@ -132,7 +137,7 @@ class Progress:
 
     def _line(self, lines: list[bytes], number: int) -> dict:
         try:
-            return json.loads(lines[number])
+            return parse_json(lines[number])
         except ValueError:
             raise self._damaged(number, "is damaged") from None
 
@@ -146,7 +151,7 @@ class Progress:
 
     def append(self, answers: list[dict]) -> None:
         """Adds answers, plain values with the image's name as `image`; they are on disk when this returns."""
-        with open(self.path, "ab") as file:
+        with writing(self.path), open(self.path, "ab") as file:
             file.write(b"".join(map(_encode, answers)))
             file.flush()
             os.fsync(file.fileno())

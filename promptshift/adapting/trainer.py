@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
+from dassl.config.options import at_least, between, choice, whole
 from dassl.data.data_manager import DatasetWrapper
 from dassl.data.transforms import build_transform
+from dassl.talk import quiet
 from dassl.utils import read_image
 from dassl.utils.errors import UserError
 from promptshift.adapting.answers import answers_of, diagnostics_of, metrics_of, readable_answers
@@ -37,17 +38,20 @@ from promptshift.modeling.views import ViewTransform, most_confident
 from promptshift.randomness import own_random_state
 from promptshift.runs.config import config_hash
 
+log = logging.getLogger(__name__)
+
 MOST_AT_ONCE = 64  # images adapted together where memory allows more
 MOST_BYTES = 2**28  # of their views
 HALF_PRECISION_SCALE = 1000.0  # of the loss in the backward pass, as the released codes' scaler begins
 
+TPT = "arXiv 2209.07511"
 TEST_TIME_DEFAULTS = dict(
-    VIEWS=64,  # of an image: the clean one and 63 random ones
-    TPT_THRESHOLD=0.1,  # share of the views that are confident: int(64 * 0.1) = 6
-    TTA_STEPS=1,
-    LR=5e-3,
-    WEIGHT_DECAY=0.01,  # of AdamW, made anew for every image
-    AUGMIX="off",  # mix the random views: on, off, or auto (off for ImageNet and its variants)
+    VIEWS=whole(64, least=2, source=TPT, about="of an image: the clean one and random ones"),
+    TPT_THRESHOLD=between(0, 1, 0.1, source=TPT, about="share of the views that are confident: int(64 * 0.1) = 6"),
+    TTA_STEPS=whole(1, least=1, source=TPT),
+    LR=at_least(0, 5e-3, source=TPT, about="of AdamW, made anew for every image"),
+    WEIGHT_DECAY=at_least(0, 0.01, source="torch's AdamW, as TPT's tpt_classification.py leaves it"),
+    AUGMIX=choice("on", "off", "auto", default="off", about="mix the random views; auto: but for ImageNet's sets"),
     **START_DEFAULTS,
 )
 
@@ -96,14 +100,6 @@ class AdaptingTrainer(StartsFromRun):
     def check_options(cls, cfg: CN) -> None:
         super().check_options(cfg)
         o, block = cfg.TRAINER[cls.BLOCK], f"TRAINER.{cls.BLOCK}"
-        if o.VIEWS < 2:
-            raise UserError(f"{block}.VIEWS: {o.VIEWS}; allowed: 2 and more, the clean view and random ones")
-        if o.TTA_STEPS < 1:
-            raise UserError(f"{block}.TTA_STEPS: {o.TTA_STEPS}; allowed: 1 and more")
-        if o.AUGMIX not in ("on", "off", "auto"):
-            raise UserError(f"{block}.AUGMIX: '{o.AUGMIX}'; allowed: on, off, auto")
-        if cfg.TEST.TTA_BATCH < 0:
-            raise UserError(f"TEST.TTA_BATCH: {cfg.TEST.TTA_BATCH}; allowed: 0 (as many as memory allows) and more")
         check_share(f"{block}.TPT_THRESHOLD", o.TPT_THRESHOLD, o.VIEWS)
 
     def build_model(self) -> None:
@@ -244,7 +240,7 @@ class AdaptingTrainer(StartsFromRun):
     def _run_stream(self, progress: Progress, names: list[str], items: list) -> None:
         done, total = len(progress.answers), len(names)
         if done:
-            print(f"The stream goes on behind {done} of {total} images ({progress.path})")
+            log.info(f"The stream goes on behind {done} of {total} images ({progress.path})")
         batches = batches_from(done, total, self.images_at_once(), self.stream_step())
         views = StreamViews(
             DatasetWrapper(self.cfg, items, self.view_transform()),
@@ -264,7 +260,7 @@ class AdaptingTrainer(StartsFromRun):
         """One line of the progress file for each image of a batch, in order."""
         start, readable = time.perf_counter(), []
         for problem in filter(None, batch["problem"]):
-            print(f"unreadable, counted as wrong: {problem}")
+            log.info(f"unreadable, counted as wrong: {problem}")
         if batch["views"] is not None:
             logits, seen, whole = self.adapt(batch["views"])
             readable = readable_answers(logits, seen.entropies[:, 0], self.confident(seen), whole)
@@ -289,7 +285,7 @@ class AdaptingTrainer(StartsFromRun):
             UserError: an image cannot be read.
         """
         self.uses_own_copies = True
-        with contextlib.redirect_stdout(io.StringIO()):  # the caller prints answers alone
+        with quiet():  # the caller prints answers alone
             self.prepare()
             self.before_batch(0)
         images, size = DatasetWrapper(self.cfg, [], self.view_transform()), self.images_at_once()

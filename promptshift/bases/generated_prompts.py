@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
+from dassl.config.options import at_least, between, choice, flag, names, whole
 from dassl.utils import load_checkpoint
-from dassl.utils.errors import UserError, suggest
+from dassl.utils.errors import UserError
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.features import cached_features
 from promptshift.modeling.generators import Discriminator, MLPGenerator, TransformerGenerator, clip_each, image_noise
@@ -21,20 +22,35 @@ from promptshift.randomness import own_random_state
 from promptshift.results.diagnostics import distance_ratio, last_epochs_std
 from promptshift.runs.stages import domain_stage
 
-# adversarial generators (SPG, arXiv 2404.19286; the caps are those of its released configuration)
+SPG = "arXiv 2404.19286"
+SPG_CAPS = "SPG's train.py"
+
+
+def stage_one(source: str, epochs: int) -> dict:
+    """Return the declared keys LABELS: how the prompt labels of stage one are trained."""
+    return dict(
+        LR=at_least(0, 0.002, source=source),
+        MAX_EPOCH=whole(epochs, least=1, source=source),
+        BATCH_SIZE=whole(32, least=1, source=source),
+        WARMUP_EPOCH=whole(1, source=source),
+        FEATURE_VIEWS=whole(0, least=0, about="as DATALOADER.TRAIN_X.FEATURE_VIEWS"),
+    )
+
+
+# adversarial generators
 ADVERSARIAL_DEFAULTS = dict(
-    LATENT_DIM=100,  # width of the noise
-    D_DROPOUT=0.4,
-    NOISE="sample",  # at test: sample (one draw per image), zero, or mean (mean context of NOISE_SAMPLES draws)
-    NOISE_SAMPLES=8,
-    GRAD_CLIP=True,
-    NO_CLIP_TARGETS=[],  # no clipping where one of these domains is held out
-    D_MAX_NORM_WEIGHT=5e-2,
-    D_MAX_NORM_BIAS=5e-1,
-    D_MAX_NORM_LAST=5.0,
-    G_MAX_NORM_WEIGHT=5e-3,
-    G_MAX_NORM_BIAS=5e-8,
-    G_MAX_NORM_BIAS_LAST=1.0,
+    LATENT_DIM=whole(100, least=1, source=SPG, about="width of the noise"),
+    D_DROPOUT=between(0, 1, 0.4, source=SPG),
+    NOISE=choice("sample", "zero", "mean", about="at test: one draw per image, none, or the mean context of several"),
+    NOISE_SAMPLES=whole(8, least=1, about="draws of NOISE mean"),
+    GRAD_CLIP=flag(True, source=SPG),
+    NO_CLIP_TARGETS=names(about="no clipping where one of these domains is held out"),
+    D_MAX_NORM_WEIGHT=at_least(0, 5e-2, source=SPG_CAPS),
+    D_MAX_NORM_BIAS=at_least(0, 5e-1, source=SPG_CAPS),
+    D_MAX_NORM_LAST=at_least(0, 5.0, source=SPG_CAPS),
+    G_MAX_NORM_WEIGHT=at_least(0, 5e-3, source=SPG_CAPS),
+    G_MAX_NORM_BIAS=at_least(0, 5e-8, source=SPG_CAPS),
+    G_MAX_NORM_BIAS_LAST=at_least(0, 1.0, source=SPG_CAPS),
 )
 # SPG's gradient clipping, each tensor by itself: (pattern of its name, key of its cap), the first match holds
 GENERATOR_CAPS = (
@@ -61,8 +77,8 @@ class Path(NamedTuple):
 class GeneratedPrompts(PromptTrainer):
     """Stage one gives every source domain a prompt label; stage two trains generators from image features to labels.
 
-    A subclass sets PATHS, LABEL_TRAINER and GENERATORS, and writes predict_features. A generator is trained either by
-    regression, L = MSE(G(f), v_d), or adversarially (SPG, Algorithm 2), with a second batch f~ of other images:
+    A subclass sets PATHS and LABEL_TRAINER, declares GENERATOR and writes predict_features. A generator is trained by
+    regression, L = MSE(G(f), v_d), or (cgan) adversarially (SPG, Algorithm 2), with a second batch f~ of other images:
     L_D = MSE(D(v_d, f), 1) + MSE(D(G(z, f~), f~), 0), then, D updated,  L_G = MSE(D(G(z, f~), f~), 1).
 
     Shapes: B images, K classes, M context vectors, D text width, E embedding, Z noise, S draws of noise.
@@ -74,19 +90,13 @@ class GeneratedPrompts(PromptTrainer):
 
     PATHS: dict[str, Path] = {}
     LABEL_TRAINER = ""  # registered name of stage one
-    GENERATORS: tuple[str, ...] = ()  # allowed values of GENERATOR; cgan trains adversarially
     COSINE_SCORES = True  # scores are cosines without the logit scale
 
     @classmethod
     def check_options(cls, cfg: CN) -> None:
         super().check_options(cfg)
-        o, block = cfg.TRAINER[cls.BLOCK], f"TRAINER.{cls.BLOCK}"
-        check_choice(f"{block}.GENERATOR", o.GENERATOR, cls.GENERATORS)
-        check_choice(f"{block}.NOISE", o.NOISE, ("sample", "zero", "mean"))
-        if o.CSC:
-            raise UserError(f"{block}.CSC: a generated context is shared by all classes; allowed: False")
-        if o.NOISE_SAMPLES < 1 or o.LATENT_DIM < 1:
-            raise UserError(f"{block}.NOISE_SAMPLES, LATENT_DIM: {o.NOISE_SAMPLES}, {o.LATENT_DIM}; allowed: from 1")
+        if cfg.TRAINER[cls.BLOCK].CSC:
+            raise UserError(f"TRAINER.{cls.BLOCK}.CSC: a generated context is shared by all classes; allowed: False")
 
     @property
     def adversarial(self) -> bool:
@@ -192,7 +202,11 @@ class GeneratedPrompts(PromptTrainer):
         ]
         items = [item for item in data.train_x + (data.val or []) if item.domain in domains]
         folder = domain_stage(self.cfg, self.LABEL_TRAINER, [names[domain] for domain in domains], items, changes)
-        state = load_checkpoint(folder / "prompt_learner" / "model-best.pth.tar")["state_dict"]
+        file = folder / "prompt_learner" / "model-best.pth.tar"
+        state = load_checkpoint(file)["state_dict"]
+        absent = [path.label for path in self.PATHS.values() if not isinstance(state.get(path.label), Tensor)]
+        if absent:
+            raise UserError(f"{file} holds no tensor {absent[0]}; delete {folder} to make the prompt labels again")
         return {name: state[path.label] for name, path in self.PATHS.items()}
 
     # Stage two
@@ -310,9 +324,3 @@ class GeneratedPrompts(PromptTrainer):
             return cached_features(self.val_loader, self.encode_images, self.feature_key, self.feature_folder)[0]
         with own_random_state():
             return torch.cat([self.encode_images(batch["img"]).cpu() for batch in self.val_loader])
-
-
-def check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raises a UserError for a value that is not among those allowed."""
-    if value not in allowed:
-        raise UserError(f"{key}: '{value}'; allowed: {', '.join(allowed)}{suggest(value, allowed)}")

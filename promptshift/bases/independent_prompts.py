@@ -12,10 +12,9 @@ from promptshift.modeling.multimodal import IndependentPrompts
 from promptshift.modeling.templates import fill
 from promptshift.modeling.text_tower import TextTower
 from promptshift.modeling.tokens import clean_name
+from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 
-INDEPENDENT_DEFAULTS = dict(
-    N_CTX_VISION=2, N_CTX_TEXT=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=9, PROMPT_DEPTH_TEXT=9
-)
+INDEPENDENT_DEFAULTS = PUBLIC_BLOCKS["IVLP"]
 
 
 class IndependentPromptsTrainer(PromptTrainer):

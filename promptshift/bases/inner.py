@@ -28,21 +28,4 @@ def inner_trainer(
     inner.defrost()
     merge_opts(inner, ["TRAINER.NAME", cls.__name__, *_IDLE, *opts], source=f"TRAINER.{outer.BLOCK}")
     inner.freeze()
-    body = {"build_data_loader": lambda trainer: _share_data(trainer, outer)}
-    if clip is not None:
-        body["load_backbone"] = lambda trainer: clip
-    return type(cls.__name__, (cls,), body)(inner)
-
-
-def _share_data(inner: PromptTrainer, outer: PromptTrainer) -> None:
-    for name in (
-        "dm",
-        "train_loader_x",
-        "train_loader_u",
-        "val_loader",
-        "test_loader",
-        "num_classes",
-        "num_source_domains",
-        "lab2cname",
-    ):
-        setattr(inner, name, getattr(outer, name))
+    return cls(inner, data=outer.dm, clip=clip)

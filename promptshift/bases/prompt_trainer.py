@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
@@ -10,25 +11,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
+from dassl.data import ClassNames, DataManager
 from dassl.engine import TrainerX
 from dassl.engine.models import Names
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_pretrained_weights
-from dassl.utils.errors import UserError, suggest
+from dassl.utils.errors import UserError, quoted, suggest
 from promptshift.bases.feature_views import feature_view_loader
 from promptshift.bases.finite import first_bad_output, first_bad_weight
 from promptshift.losses import accuracy
-from promptshift.modeling.clip import OPENAI_NAMES, PRECISIONS, FrozenCLIP, load_clip
+from promptshift.modeling.clip import OPENAI_NAMES, FrozenCLIP, load_clip
 from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.features import cached_features
 from promptshift.paths import output_root
 from promptshift.randomness import own_random_state
 
+log = logging.getLogger(__name__)
+
 
 class PromptTrainer(TrainerX):
     """Loads CLIP, registers what is learnt, steps, evaluates. A paper adds its prompts, loss and prediction.
 
-    A subclass sets BLOCK and DEFAULTS (its keys under cfg.TRAINER, read once into `self.options`) and implements:
+    A subclass sets BLOCK and DEFAULTS (its keys under cfg.TRAINER with what they allow, read once into
+    `self.options`) and implements:
       build_prompts(clip, classnames) -> {registered name: nn.Module to train}
       class_features() -> (K, E), L2-normalised: the text side under what is learnt
       image_features(images) -> (B, E), L2-normalised, when its image tower is prompted too (FROZEN_IMAGES = False)
@@ -48,18 +53,22 @@ class PromptTrainer(TrainerX):
 
     @classmethod
     def check_options(cls, cfg: CN) -> None:
-        """Refuses what can be refused before data or weights are touched."""
+        """Refuses, before data or weights are touched, what several keys together rule out; changes nothing.
+
+        What a single key allows is declared beside its default, see `dassl.config.options`.
+        """
         name, known = cfg.MODEL.BACKBONE.NAME, [*OPENAI_NAMES, *EMBEDDED]
         if not name:
             raise UserError("MODEL.BACKBONE.NAME is empty; give --config-file or --backbone")
         if name not in known and ":" not in name:
             raise UserError(
-                f"MODEL.BACKBONE.NAME: unknown backbone '{name}'; allowed: {', '.join(known)}, "
+                f"MODEL.BACKBONE.NAME: unknown backbone {quoted(name)}; allowed: {', '.join(known)}, "
                 f"or an open_clip 'model:pretrained' pair{suggest(name, known)}"
             )
-        options = cfg.TRAINER.get(cls.BLOCK, {})
-        if options.get("PREC", "fp32") not in PRECISIONS:
-            raise UserError(f"TRAINER.{cls.BLOCK}.PREC: '{options.PREC}'; allowed: {', '.join(PRECISIONS)}")
+
+    @classmethod
+    def fill_in(cls, cfg: CN) -> None:
+        """Hook, before `check_options`: sets keys that follow from others where the configuration leaves them open."""
 
     @classmethod
     def stage_configuration(cls, cfg: CN) -> CN | None:
@@ -71,13 +80,24 @@ class PromptTrainer(TrainerX):
         """Keys of the dataset that training does not depend on: runs that differ in them learn the same."""
         return ()
 
+    def __init__(self, cfg: CN, data: DataManager | ClassNames | None = None, clip: FrozenCLIP | None = None) -> None:
+        """Build the trainer.
+
+        Args:
+            cfg: the configuration.
+            data: used instead of the images that `cfg` names; class names are enough to predict.
+            clip: used instead of the backbone that `cfg` names.
+        """
+        self._given_clip = clip
+        super().__init__(cfg, data)
+
     def build_model(self) -> None:
         cfg = self.cfg
         self.options = cfg.TRAINER[self.BLOCK]
         self.diagnostics: dict = {}
         self.precision = self.options.PREC
-        self.clip = self.load_backbone()
-        print(self.clip.describe())
+        self.clip = self._given_clip or self.load_backbone()
+        log.info(self.clip.describe())
         _check_input_size(cfg, self.clip)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "amp" else None
         for name, module in self.build_prompts(self.clip, self.dm.dataset.classnames).items():

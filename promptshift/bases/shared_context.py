@@ -11,8 +11,9 @@ from dassl.utils.errors import UserError
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.prompts import PromptLearner
+from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 
-SHARED_CONTEXT_DEFAULTS = dict(N_CTX=16, CSC=False, CTX_INIT="", PREC="fp16", CLASS_TOKEN_POSITION="end")
+SHARED_CONTEXT_DEFAULTS = PUBLIC_BLOCKS["COOP"]
 
 
 class SharedContextTrainer(PromptTrainer):

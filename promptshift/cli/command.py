@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from dassl.utils.errors import UserError
+from dassl.utils.writing import write_problem
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +43,17 @@ def answer(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] |
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
+    except OSError as error:
+        return _not_written(error)
+
+
+def _not_written(error: OSError) -> int:
+    """The exit status where what a command prints or writes is not taken any more."""
+    if error.filename is None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written nowhere
+    if isinstance(error, BrokenPipeError):
         return 141
+    if (problem := write_problem(error)) is None:
+        raise error
+    print(f"error: cannot write {error.filename or 'standard output'}: {problem}", file=sys.stderr)
+    return 2

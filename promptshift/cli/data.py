@@ -1,7 +1,7 @@
 """`promptshift data`: which data sets there are, whether one is complete, and getting one.
 
     list                     all data sets and which of them are below the data folder
-    check DATASET [--deep]   images per domain and class against the known totals; --deep also opens every image
+    check DATASET [--deep]   images per domain and class against the known totals; --deep also decodes every image
     prepare DATASET          downloads or renders what is missing, makes the splits, then checks
 
 DATASET is a name of configs/datasets, a folder of your own among them. The data folder is $DATA, or data/ of the
@@ -20,7 +20,7 @@ from dassl.config import get_cfg_default, merge_file
 from dassl.utils.errors import UserError
 from promptshift.cli.command import Parser, answer
 from promptshift.paths import data_root, load_plugins
-from promptshift.protocols.request import dataset_file
+from promptshift.protocols.config_files import dataset_file
 from promptshift.runs.config import extend_cfg
 
 
@@ -33,7 +33,7 @@ def _main(argv: Sequence[str] | None) -> int:
     parser = Parser("promptshift data", description=__doc__)
     parser.add_argument("command", choices=("list", "check", "prepare"))
     parser.add_argument("dataset", nargs="?", default="", metavar="DATASET")
-    parser.add_argument("--deep", action="store_true", help="check: open every image")
+    parser.add_argument("--deep", action="store_true", help="check: decode every image")
     parser.add_argument("--root", default="", help="the data folder (default: $DATA)")
     options = parser.parse_args(argv)
     root = options.root or str(data_root())

@@ -2,21 +2,27 @@
 
 PATTERN is looked for in names and in kinds ("trainer", "dataset", "config", "protocol", "paper"), in any case; * and ?
 are wildcards. Quote it, so that the shell leaves it alone: promptshift list 'dp*'
+
+The exact name of a trainer also lists its options: key, default, allowed values, what it does and where it is from.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
+from dassl.config.options import Option
+from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError, suggest
 from dassl.utils.registry import Registry
 from promptshift.cli.command import Parser, answer
 from promptshift.discovery import declared
 from promptshift.paths import checkout, load_plugins
+from promptshift.runs.options import trainer_options
 
 Row = tuple[str, str, str]  # kind, name, what it is
 
@@ -35,7 +41,24 @@ def _main(argv: Sequence[str] | None) -> int:
     if not found:
         raise UserError(f"nothing is called {pattern!r}{suggest(pattern, [name for _, name, _ in rows])}")
     print(tabulate(found, ("kind", "name", ""), disable_numparse=True))
+    if ("trainer", pattern) in [row[:2] for row in found]:
+        print(f"\n{_options(pattern)}")
     return 0
+
+
+def _options(trainer: str) -> str:
+    """The options of a registered trainer as a table."""
+    options = trainer_options(TRAINER_REGISTRY.get(trainer))
+    heads, widths = ("option", "default", "allowed", "what it does (source)"), (60, 30, 40, 60)
+    rows = [
+        [textwrap.fill(cell, width) for cell, width in zip((key, repr(o.default), o.allowed, _remark(o)), widths)]
+        for key, o in options.items()
+    ]
+    return tabulate(rows, heads, disable_numparse=True) if rows else f"{trainer} has no options of its own."
+
+
+def _remark(option: Option) -> str:
+    return f"{option.about} ({option.source})" if option.about and option.source else option.about or option.source
 
 
 def _matches(pattern: str, row: Row) -> bool:

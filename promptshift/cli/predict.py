@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -14,7 +12,7 @@ from dassl.engine import TrainerX
 from dassl.utils import read_image
 from dassl.utils.errors import UserError
 from promptshift.cli.command import Parser, answer
-from promptshift.runs.reopen import load_run
+from promptshift.runs.reopen import reopen
 
 _EPILOG = """\
 One line per image: its path, a tab, and the likeliest classes with their probabilities, the likeliest first.
@@ -37,8 +35,7 @@ def _main(argv: Sequence[str] | None) -> int:
         raise UserError(f"--topk: {options.topk}, allowed: 1 and more")
     for path in options.images:
         read_image(path)  # all of them are looked at before the first is answered
-    with contextlib.redirect_stdout(io.StringIO()):  # a trainer talks while it is built; only the answer is printed
-        trainer = load_run(options.run)
+    trainer = reopen(options.run, key="--run")
     for path, row in zip(options.images, probabilities(trainer, options.images)):
         top = row.topk(min(options.topk, len(row)))
         names = (f"{trainer.lab2cname[i]} {p:.4f}" for p, i in zip(top.values.tolist(), top.indices.tolist()))

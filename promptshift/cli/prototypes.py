@@ -19,7 +19,7 @@ from promptshift.cli.command import Parser, answer
 from promptshift.modeling.multimodal import CoupledPrompts
 from promptshift.modeling.prototypes import load_prototypes
 from promptshift.paths import data_root
-from promptshift.runs.reopen import load_run
+from promptshift.runs.reopen import reopen
 
 _EPILOG = r"""The file is written below the output root and, with --out, where you say; name it in
 TRAINER.PROMPTSYNC.PROTOTYPES or TRAINER.PROMPTALIGN.PROTOTYPES. Runs that name none make their own, from the run that
@@ -67,7 +67,7 @@ def _make(options: argparse.Namespace) -> None:
         raise UserError("command line: --run FOLDER or --show FILE is needed; --help shows the usage")
     if options.views < 0:
         raise UserError(f"--views: {options.views}; allowed: 0 and more")
-    trainer = load_run(options.run)
+    trainer = reopen(options.run, key="--run")
     if not isinstance(getattr(trainer, "prompt_learner", None), CoupledPrompts):
         raise UserError(
             f"--run {options.run}: a run of {trainer.cfg.TRAINER.NAME}, whose prompts are not those of "

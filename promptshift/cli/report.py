@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils import atomic_path
-from dassl.utils.errors import UserError
+from dassl.utils.errors import UserError, WriteError
 from promptshift.cli.command import Parser, answer
 from promptshift.paths import output_root
 from promptshift.report.runs import gather
@@ -73,7 +73,8 @@ def write_report(roots: Sequence[str | Path], out: str | Path, baseline: str = "
         _write(out / "report.md", markdown_page(gathered, sections, outcomes))
         _write(out / "index.html", html_page(gathered, sections, outcomes, out))
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written to ({os.strerror(error.errno or 0)})") from None
+        reason = str(error) if isinstance(error, WriteError) else os.strerror(error.errno or 0)
+        raise UserError(f"--out {out}: cannot be written to ({reason})") from None
     return out / "index.html"
 
 

@@ -15,7 +15,7 @@ from promptshift.cli.command import Parser, answer, is_dry_run
 from promptshift.launch.jobs import Job
 from promptshift.launch.local import Runner
 from promptshift.paths import is_installed
-from promptshift.protocols.registry import Plan, get_protocol, protocols
+from promptshift.protocols.registry import Plan, get_protocol, main_protocol, protocols
 from promptshift.protocols.request import Request, resolve
 
 _EPILOG = f"""\
@@ -153,14 +153,9 @@ def _plan(options: argparse.Namespace) -> Plan:
         )
 
     if protocol == "main":
-        protocol = main_protocol(requested("base_to_new"))
+        protocol = main_protocol(requested("main"))
     plan = get_protocol(protocol)(requested(protocol))
     return dataclasses.replace(plan, jobs=tuple(job for job in plan.jobs if job.trains)) if options.train_only else plan
-
-
-def main_protocol(request: Request) -> str:
-    """Returns the protocol that a `main.sh` runs: leave one domain out where there are several domains."""
-    return "multi_source" if request.facts and len(request.facts.domains) > 1 else "base_to_new"
 
 
 def show_jobs(jobs: Sequence[Job]) -> None:

@@ -6,9 +6,12 @@ import contextlib
 import dataclasses
 import enum
 import fcntl
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from yacs.config import CfgNode
 
 from dassl.utils.errors import UserError
 from promptshift.results.collect import inspect
@@ -28,38 +31,106 @@ class State(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
+class Call:
+    """What `train.py` is called with. KEY VALUE words win over flags, flags over files.
+
+    Attributes:
+        root: folder with the datasets.
+        trainer: registered name.
+        dataset_file, config_file: YAML files of the dataset and of the trainer.
+        output_dir: absolute folder that the run writes to, None for what the files say.
+        seed: seed of the run, None for one without randomness.
+        sources, targets: domains to train on and to test on; empty for what the files say.
+        eval_only: whether the run tests weights and trains none.
+        model_dir: folder with the weights that it tests, None for none.
+        options: KEY VALUE words.
+    """
+
+    root: Path
+    trainer: str
+    dataset_file: Path
+    config_file: Path
+    output_dir: Path | None = None
+    seed: int | None = None
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    eval_only: bool = False
+    model_dir: Path | None = None
+    options: tuple[str, ...] = ()
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The words of the command line."""
+        words = ["--root", self.root, "--trainer", self.trainer]
+        words += ["--dataset-config-file", self.dataset_file, "--config-file", self.config_file]
+        words += ["--seed", self.seed] if self.seed is not None else []
+        words += ["--source-domains", *self.sources] if self.sources else []
+        words += ["--target-domains", *self.targets] if self.targets else []
+        words += ["--eval-only"] if self.eval_only else []
+        words += ["--model-dir", self.model_dir] if self.model_dir else []
+        words += ["--output-dir", self.output_dir] if self.output_dir else []
+        return (*map(str, words), *self.options)
+
+
+@dataclasses.dataclass(frozen=True)
 class Job:
     """One run of `train.py`.
 
     Attributes:
         name: unique within a plan and short enough for a progress line, e.g. "sketch seed 1".
-        argv: arguments of `train.py`.
-        output_dir: absolute folder that the run writes to.
+        call: what `train.py` is called with.
         cell: (row, column) of the protocol's table that the result belongs to.
-        seed: seed of the run, None for one without randomness.
-        config_hash: hash of the configuration that `argv` stands for.
+        cfg: the frozen configuration that `call` stands for.
         after: names of the plan's jobs whose results this one reads; it starts when they are done.
         always: run it even where its folder holds a result: what it reads is not part of its configuration.
     """
 
     name: str
-    argv: tuple[str, ...]
-    output_dir: Path
+    call: Call
     cell: tuple[str, str]
-    seed: int | None
-    config_hash: str
+    cfg: CfgNode = dataclasses.field(compare=False, repr=False)
     after: tuple[str, ...] = ()
     always: bool = False
 
     @property
+    def argv(self) -> tuple[str, ...]:
+        """Arguments of `train.py`."""
+        return self.call.argv
+
+    @property
+    def output_dir(self) -> Path:
+        """Absolute folder that the run writes to."""
+        return self.call.output_dir
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the run, None for one without randomness."""
+        return self.call.seed
+
+    @functools.cached_property
+    def config_hash(self) -> str:
+        """Hash of the configuration, which the run writes into its record."""
+        from promptshift.runs.config import config_hash
+
+        return config_hash(self.cfg)
+
+    @property
     def trains(self) -> bool:
         """Whether the job makes weights; the others evaluate."""
-        return "--eval-only" not in self.argv
+        return not self.call.eval_only
 
     @property
     def log(self) -> Path:
         """File with everything the run printed."""
         return self.output_dir / LOG_NAME
+
+    def moved(self, folder: Path) -> Job:
+        """Return the same job in another folder."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.OUTPUT_DIR = str(folder)
+        cfg.freeze()
+        return dataclasses.replace(self, call=dataclasses.replace(self.call, output_dir=folder), cfg=cfg)
 
     def record(self) -> Record | None:
         """Returns the complete record of this very configuration, None when the folder has none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
+from dassl.utils.errors import shorten
+from dassl.utils.writing import remove_stale_temporaries, writing
 from promptshift.launch.jobs import Job, Locked, lock
 from promptshift.paths import checkout, is_installed, workplace
 from promptshift.results.collect import inspect
@@ -104,6 +107,7 @@ class Runner:
             except Locked:
                 self._settle(job, f"skip   {job.name}: another process is running it ({job.output_dir})", bar)
                 return
+            remove_stale_temporaries(job.output_dir, subfolders=True)
             record = None if job.always else job.record()
             needed_jobs = [needed for needed in self.jobs if needed.name in job.after]
             if record is not None and not _outdated(record, needed_jobs):
@@ -114,7 +118,7 @@ class Runner:
                 self._leave_out(job, missing[0], bar)
                 return
             _say(bar, f"start  {job.name} (log: {job.log})")
-            with open(job.log, "wb") as log:
+            with writing(job.log), open(job.log, "wb") as log:
                 process = subprocess.Popen(
                     [*self.command, *job.argv],
                     stdin=subprocess.DEVNULL,
@@ -216,5 +220,8 @@ def _reason(returncode: int, job: Job) -> str:
         return changed if found.record else f"ended without an error but {found.problem}"
     text = job.log.read_text(encoding="utf-8", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error:")]
-    return (errors or lines or [f"exit code {returncode}, no output"])[-1]
+    errors = [line for line in text.splitlines(keepends=True) if line.startswith("error:") and line.endswith("\n")]
+    if returncode == 2 and not errors:  # a run ends so after an error line, which then could not be written
+        free = shutil.disk_usage(job.output_dir).free
+        return f"{job.log} could not be written to the end: is the disk full? {free:,} bytes are free"
+    return shorten((errors or lines or [f"exit code {returncode}, no output"])[-1].strip(), 500)

@@ -12,8 +12,8 @@ evaluation vocabulary prefer different families (base-to-new trade-off).
 import random
 from dataclasses import dataclass
 
-from .scene import BACKGROUNDS, COLOURS
-from .shapes import BASE_CLASSES, NEW_CLASSES
+from .drawing.scene import BACKGROUNDS, COLOURS
+from .drawing.shapes import BASE_CLASSES, NEW_CLASSES
 
 LOOKALIKES = {  # pair: swap rate before the family's factor
     ("apple", "clock"): 0.40,

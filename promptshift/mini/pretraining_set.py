@@ -7,7 +7,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 from .captions import BY_STYLE, Facts, words
-from .scene import BACKGROUNDS, COLOURS
+from .drawing.scene import BACKGROUNDS, COLOURS
 from .world import PRETRAIN, render_image
 
 STYLE_MIX = {  # style: (share of the images, style that captions name)

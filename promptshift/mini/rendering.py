@@ -1,17 +1,25 @@
 """Writes a world to a folder in PACS's layout: `images/<domain>/<class>/<class>_0000.png`."""
 
+import contextlib
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import sys
 import tempfile
+import threading
+import time
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
-from dassl.utils.errors import UserError
+from dassl.utils import read_json
+from dassl.utils.errors import UserError, shorten
+from dassl.utils.writing import lock, writing
 
 from .world import RENDERER_VERSION, WorldSpec, render_image
 
@@ -36,10 +44,10 @@ def _is_rendered(folder: Path, wanted: dict) -> bool:
         raise UserError(
             f"{folder}: not empty and holds no {MARKER}; name an empty or new folder for the world {wanted['name']!r}"
         )
-    found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    found = read_json(folder / MARKER)
     if found != wanted:
         raise UserError(
-            f"{folder}: holds another world, {json.dumps(found)}, not the wanted {json.dumps(wanted)}; "
+            f"{folder}: holds another world, {shorten(json.dumps(found))}, not the wanted {json.dumps(wanted)}; "
             "remove the folder or name another one"
         )
     return True
@@ -77,14 +85,58 @@ def render_world(
     if per_class < 1 or seed < 0:
         raise UserError(f"render_world: per_class={per_class} must be >= 1 and seed={seed} must be >= 0 ({folder})")
     folder, wanted = Path(folder), _settings(spec, per_class, seed)
+    _remove_unfinished(folder)
     if _is_rendered(folder, wanted):
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as parent:
+    with writing(folder), _workshop(folder) as parent:
         root = Path(parent, "world")  # mkdtemp's own folder is private (0700); this one has the usual permissions
         _write_all(spec, root, per_class, seed, workers or _default_workers())
         (root / MARKER).write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
         _publish(root, folder, wanted)
+
+
+@contextlib.contextmanager
+def _workshop(folder: Path) -> Iterator[str]:
+    """A hidden folder beside `folder`, locked for as long as this process or one of its forked workers lives."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        while True:
+            temporary = tempfile.TemporaryDirectory(
+                prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+            )
+            parent = stack.enter_context(temporary)
+            with contextlib.suppress(FileNotFoundError):  # taken for a killed process's before it was locked
+                descriptor = os.open(parent, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                if not lock(descriptor):
+                    time.sleep(0.2)  # somebody is removing it, or the file system has no locks
+                if os.path.isdir(parent):
+                    break
+        yield parent
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Removes the hidden folders that killed processes left while they rendered this world."""
+    hidden = re.compile(re.escape(f".{folder.name}-") + r"\w{8}")  # as tempfile names them
+    for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        if hidden.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                if lock(descriptor):
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _end_with(parent: int) -> None:
+    """Ends a worker soon after its parent was killed: the pool's own pipes stay open and it would wait for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_all(spec: WorldSpec, root: Path, per_class: int, seed: int, workers: int) -> None:
@@ -95,7 +147,9 @@ def _write_all(spec: WorldSpec, root: Path, per_class: int, seed: int, workers: 
         for job in jobs:
             write(job)
         return
-    with multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn").Pool(workers) as pool:
+    with multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn").Pool(
+        workers, _end_with, (os.getpid(),)
+    ) as pool:
         pool.map(write, jobs, chunksize=4)
 
 

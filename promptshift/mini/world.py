@@ -7,9 +7,9 @@ import numpy as np
 
 from dassl.utils.errors import UserError, suggest
 
-from .scene import RenderSettings, Scene, sample_scene
-from .shapes import BASE_CLASSES, EXTRA_CLASSES, NEW_CLASSES, SHAPES
-from .styles import STYLES, paint_scene
+from .drawing.scene import RenderSettings, Scene, sample_scene
+from .drawing.shapes import BASE_CLASSES, EXTRA_CLASSES, NEW_CLASSES, SHAPES
+from .drawing.styles import STYLES, paint_scene
 
 RENDERER_VERSION = 1  # raise it whenever the same address gives other pixels
 

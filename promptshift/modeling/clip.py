@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from dassl.utils.errors import UserError, suggest
+from dassl.utils.errors import UserError, shorten, suggest
+from promptshift.modeling import allowed
 from promptshift.modeling.embedded import EMBEDDED
-from promptshift.modeling.weights import architecture, read_state_dict
+from promptshift.modeling.weights import architecture, is_finite, read_state_dict, read_tensors
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
@@ -27,7 +28,7 @@ OPENAI_NAMES = {
     "ViT-L/14": "ViT-L-14",
     "ViT-L/14@336px": "ViT-L-14-336",
 }
-PRECISIONS = {"fp32": torch.float32, "amp": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = {name: getattr(torch, dtype) for name, dtype in allowed.PRECISIONS.items()}
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images (arXiv 2103.00020, released preprocessing)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -137,8 +138,41 @@ def load_clip(
             f"MODEL.BACKBONE.NAME: unknown backbone '{name}'; allowed: {', '.join(known)}, "
             f"or an open_clip 'model:pretrained' pair{suggest(name, known)}"
         )
-    state = read_state_dict(path or _openai_file(name, cache_dir))
-    return _build(state, architecture(state), name, precision, device)
+    return _build(*read_clip(path or _openai_file(name, cache_dir)), name, precision, device)
+
+
+def read_clip(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Read the weights of a CLIP in OpenAI's layout and the sizes they imply (keys as `weights.architecture`).
+
+    Raises:
+        UserError: As `weights.read_state_dict`, or the tensors do not fit each other; the file and a tensor are named.
+    """
+    state = read_state_dict(path)
+    try:
+        sizes = architecture(state)
+        _refuse_misfit(state, sizes)
+    except UserError as error:
+        raise UserError(
+            f"MODEL.BACKBONE.PATH: the weights of {shorten(path, 400)} do not form a CLIP: {error}"
+        ) from None
+    return state, sizes
+
+
+def _refuse_misfit(state: dict[str, Tensor], sizes: dict) -> None:
+    """Compare names and shapes with those of a CLIP of the given sizes, of which no number is made."""
+    try:
+        with torch.device("meta"):
+            expected = {name: tuple(value.shape) for name, value in empty_clip(sizes).state_dict().items()}
+    except RuntimeError as error:  # sizes whose product no integer holds
+        raise UserError(f"sizes {sizes}: {shorten(error)}") from None
+    for name in sorted(expected.keys() | state.keys()):
+        if name not in state:
+            raise UserError(f"the tensor {name} is missing")
+        if name not in expected:
+            raise UserError(f"the tensor {shorten(name)} belongs to no CLIP")
+        shape = tuple(state[name].shape)
+        if shape != expected[name]:
+            raise UserError(f"{name} has the shape {shape}; {expected[name]} fits the other tensors")
 
 
 def empty_clip(sizes: dict, quick_gelu: bool = True, dtype=torch.float32) -> CLIP:
@@ -180,10 +214,18 @@ def _build(state, sizes, name, precision, device, mean=MEAN, std=STD) -> FrozenC
     try:
         model = build_clip(state, sizes, dtype=dtype)
     except (RuntimeError, KeyError) as error:
-        raise UserError(f"backbone '{name}': the weights do not form a CLIP ({str(error).splitlines()[0]})") from error
+        raise UserError(f"backbone '{name}': the weights do not form a CLIP ({shorten(error)})") from error
     if dtype != torch.float32:
         convert_weights_to_lp(model, dtype)
+        _refuse_non_finite(model, name, precision)
     return FrozenCLIP(model.to(device), get_tokenizer("ViT-B-32"), name, precision, mean, std)
+
+
+def _refuse_non_finite(model: nn.Module, name: str, precision: str) -> None:
+    """Refuse a model with numbers that are NaN or that the precision cannot hold."""
+    for key, value in model.state_dict().items():
+        if value.is_floating_point() and not is_finite(value):
+            raise UserError(f"backbone '{name}': {key} holds numbers that are not finite in precision {precision}")
 
 
 def _openai_file(name: str, cache_dir: str | None) -> Path:
@@ -222,6 +264,8 @@ def _load_open_clip(name: str, path: str, precision: str, device, cache_dir: str
             f"allowed: {', '.join(tags) or 'none'}{suggest(tag, tags)}"
         )
     _refuse_quick_gelu_mismatch(name, bool(model_config.get("quick_gelu")), weights)
+    if path and Path(path).suffix not in (".npy", ".npz"):  # open_clip reads those without pickles
+        read_tensors(path)  # which names what open_clip would take in silence
     try:
         model, _, _ = open_clip.create_model_and_transforms(
             architecture_name,
@@ -232,9 +276,9 @@ def _load_open_clip(name: str, path: str, precision: str, device, cache_dir: str
         )
     except Exception as error:
         raise UserError(
-            f"backbone '{name}': open_clip could not load it "
-            f"({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+            f"backbone '{name}': open_clip could not load it ({type(error).__name__}: {shorten(error)})"
         ) from error
+    _refuse_non_finite(model, name, precision)
     if not hasattr(getattr(model, "text", model), "token_embedding"):
         raise UserError(
             f"backbone '{name}': its text tower is not open_clip's own transformer, context vectors cannot be inserted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dassl.utils import atomic_path
+from dassl.utils.writing import remove_stale_temporaries
 from promptshift.randomness import own_random_state
+
+log = logging.getLogger(__name__)
 
 
 def image_set_key(items: list[tuple[str, int]], key: str) -> str:
@@ -29,11 +33,12 @@ def image_set_key(items: list[tuple[str, int]], key: str) -> str:
 
 def stored(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Tensors from `path`, or computed and then kept there; an unreadable file is computed again."""
+    remove_stale_temporaries(path.parent)
     if path.is_file():
         try:
             return load_file(path)
         except Exception:  # a foreign or damaged cache file costs time, never a run
-            print(f"feature cache {path} is unreadable and is computed again")
+            log.info(f"feature cache {path} is unreadable and is computed again")
     with own_random_state():
         tensors = compute()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ def class_features(template: PromptTemplate, ctx: Tensor, deep_text: Sequence[Te
         deep_text: as `ctx`, one for block 1, 2, ...
 
     Returns:
-        (K, E), or (G, K, E), in the compute dtype.
+        (K, E), or (G, K, E), float32.
     """
     return (template.features if ctx.dim() == 2 else template.features_each)(ctx, deep_text)
 
@@ -77,7 +77,7 @@ def image_features(
         (B, E), or (G, V, E).
     """
     if images.dim() == 4:
-        return F.normalize(tower.encode(images, vision, deep_vision).float(), dim=-1)
+        return F.normalize(tower.encode(images, vision, deep_vision), dim=-1)
     views = images.shape[1]
     vision, *deep = (
         p if p is None or p.dim() == 2 else p.repeat_interleave(views, dim=0) for p in (vision, *deep_vision)

@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError
+from promptshift.modeling.allowed import POSITIONS
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.text_tower import MAX_TOKENS, TextTower
 from promptshift.modeling.tokens import clean_name, encode, tokenize
-
-POSITIONS = ("end", "middle", "front")
 
 
 def drop_token_buffers(module, state: dict, prefix: str, *_) -> None:

@@ -17,9 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dassl.utils import atomic_path
-from dassl.utils.errors import UserError
+from dassl.utils.errors import FOREIGN, UserError
+from dassl.utils.loading import check_finite
+from dassl.utils.tools import parse_json
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.multimodal import Prompts
+from promptshift.modeling.projection import layer_norm, project_features
 from promptshift.modeling.vision_tower import VisionTower
 
 
@@ -79,12 +82,13 @@ def load_prototypes(path: str | Path) -> SourcePrototypes:
         raise UserError(f"no prototypes at {path}; make them with promptshift prototypes --run RUN --out {path}")
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
-            return SourcePrototypes(**{name: file.get_tensor(name) for name in _NAMES}, about=about)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            about, tensors = parse_json(file.metadata()["about"]), {name: file.get_tensor(name) for name in _NAMES}
+    except (OSError, SafetensorError, *FOREIGN) as error:
         raise UserError(
             f"{path} holds no prototypes ({type(error).__name__}); make them again with promptshift prototypes"
         ) from None
+    check_finite(tensors, str(path))
+    return SourcePrototypes(**tensors, about=about)
 
 
 def released_statistics(means: str, variances: str) -> SourcePrototypes:
@@ -113,6 +117,7 @@ def _stacked(path: str) -> Tensor:
     blocks = list(loaded.values()) if isinstance(loaded, dict) else loaded
     if not isinstance(blocks, Tensor | list | tuple) or not all(isinstance(block, Tensor) for block in blocks):
         raise UserError(f"{path} holds a {type(loaded).__name__}; expected a tensor or a list of tensors")
+    check_finite(list(blocks), str(path))
     return torch.stack([block.float().squeeze(0) if block.dim() == 3 else block.float() for block in blocks])
 
 
@@ -199,6 +204,5 @@ def patch_features(tower: VisionTower, tokens: Tensor, prompts: int) -> Tensor:
         (B, E), L2-normalised, float32.
     """
     patches = tower.blocks[-1](tokens)[:, 1 : tokens.shape[1] - prompts]
-    pooled = tower.visual.ln_post(patches).mean(dim=1)
-    projected = pooled if tower.visual.proj is None else pooled @ tower.visual.proj
-    return F.normalize(projected.float(), dim=-1)
+    pooled = layer_norm(patches, tower.visual.ln_post).mean(dim=1)
+    return F.normalize(project_features(pooled, tower.visual.proj), dim=-1)

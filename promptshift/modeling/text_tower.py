@@ -13,11 +13,13 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dassl.utils.errors import UserError
+from promptshift.modeling.blocks import is_plain, run_block
 from promptshift.modeling.clip import FrozenCLIP
+from promptshift.modeling.projection import layer_norm, project_features
 from promptshift.modeling.tokens import tokenize
 
 MAX_TOKENS = 16384  # per chunk: about 3 GB of activations with gradients at width 512, 12 layers, fp16
@@ -49,7 +51,7 @@ class TextTower:
         self.positions = text.positional_embedding
         self.mask = mask
         self.ln_final, self.projection = text.ln_final, text.text_projection
-        self.can_share_prefix = all(_is_plain(block) for block in self.blocks)
+        self.is_plain = all(is_plain(block) for block in self.blocks)
 
     @property
     def context_length(self) -> int:
@@ -65,7 +67,7 @@ class TextTower:
                 (N, M, D) (MaPLe, arXiv 2210.03117, section 3.2).
 
         Returns:
-            (N, E) features, not normalised.
+            (N, E) features, not normalised, float32.
         """
         length = int(eot.max()) + 1
         embeds = embeds[:, :length]
@@ -81,22 +83,21 @@ class TextTower:
             UserError: a text is longer than the tower.
         """
         tokens, eot = tokenize(self.clip.tokenizer, texts, self.context_length)
-        features = self.encode(self.clip.embed_tokens(tokens), eot).float()
+        features = self.encode(self.clip.embed_tokens(tokens), eot)
         return F.normalize(features, dim=-1) if normalize else features
 
     def _run(self, x: Tensor, eot: Tensor, *deep: Tensor) -> Tensor:
         length = x.shape[1]
         x = x.to(self.clip.dtype) + self.positions[:length].to(self.clip.dtype)
-        mask = self.mask[:length, :length].to(x.dtype)
+        mask = None if self.is_plain else self.mask[:length, :length].to(x.dtype)
         for i, block in enumerate(self.blocks):
-            x = block(_with_deep(x, deep, i), attn_mask=mask)
+            x = _with_deep(x, deep, i)
+            x = run_block(block, x, causal=True)[0] if self.is_plain else block(x, attn_mask=mask)
         return self._project(x[torch.arange(x.shape[0], device=x.device), eot])
 
     def _project(self, x: Tensor) -> Tensor:
-        x = self.ln_final(x)  # per token, so only the pooled one needs it
-        if self.projection is None:
-            return x
-        return self.projection(x) if isinstance(self.projection, nn.Linear) else x @ self.projection
+        x = layer_norm(x, self.ln_final)  # per token, so only the pooled one needs it
+        return project_features(x, self.projection)
 
     def encode_shared(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
         """Runs G contexts against K classes; the prefix of a context is computed once for all its classes.
@@ -108,9 +109,9 @@ class TextTower:
             deep: for block i = 1.. the (G, M, D) vectors that replace positions 1..M of the prefixes at its input.
 
         Returns:
-            (G, K, E) features, not normalised.
+            (G, K, E) features, not normalised, float32.
         """
-        if not self.can_share_prefix:
+        if not self.is_plain:
             return self._encode_product(prefix, suffix, suffix_eot, deep)
         n, start = prefix.shape[:2]
         recompute = n * (start + int((suffix_eot + 1).sum())) > self.max_tokens
@@ -132,11 +133,10 @@ class TextTower:
         x = prefix.to(dtype) + positions[:start]  # (G, P, D)
         y = (suffix.to(dtype) + positions[start:end]).repeat(n, 1, 1)  # (G*K, S, D)
         for i, block in enumerate(self.blocks):
-            last, x = i == len(self.blocks) - 1, _with_deep(x, deep, i)
-            past = _keys_values(block, x)
-            y = _run_block(block, y, [t.repeat_interleave(k, dim=0) for t in past], only_last=last)
-            if not last:
-                x = _run_block(block, x, None)
+            last = slice(-1, None) if i == len(self.blocks) - 1 else None  # behind the last block one token is read
+            x, past = run_block(block, _with_deep(x, deep, i), causal=True, rows=last)
+            past = tuple(t.repeat_interleave(k, dim=0) for t in past)
+            y, _ = run_block(block, y, past, causal=True, rows=last)
         return self._project(y[:, -1]).unflatten(0, (n, k))  # (G, K, E)
 
     def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor]) -> Tensor:
@@ -157,51 +157,6 @@ def _with_deep(x: Tensor, deep: Sequence[Tensor], block: int) -> Tensor:
         return x
     prompt = deep[block - 1].to(x.dtype)
     return torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1] :]], dim=1)
-
-
-def _is_plain(block: nn.Module) -> bool:
-    from open_clip.transformer import ResidualAttentionBlock  # takes a second to import; here the CLIP has loaded it
-
-    return (
-        isinstance(block, ResidualAttentionBlock)
-        and isinstance(block.attn, nn.MultiheadAttention)
-        and block.attn.in_proj_weight is not None
-    )
-
-
-def _heads(x: Tensor, n_heads: int) -> Tensor:
-    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)  # (N, S, D) -> (N, H, S, D/H)
-
-
-def _keys_values(block: nn.Module, x: Tensor, normed: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    attn = block.attn
-    h = block.ln_1(x) if normed is None else normed
-    width = attn.embed_dim
-    kv = F.linear(h, attn.in_proj_weight[width:], attn.in_proj_bias[width:])
-    return tuple(_heads(t, attn.num_heads) for t in kv.chunk(2, dim=-1))
-
-
-def _run_block(block: nn.Module, x: Tensor, past: list[Tensor] | None, only_last: bool = False) -> Tensor:
-    """One pre-norm residual block on tokens x (N, S, D) that also see `past` keys and values (N, H, P, D/H)."""
-    attn = block.attn
-    h = block.ln_1(x)
-    keys, values = _keys_values(block, x, h)
-    seen = 0
-    if past is not None:
-        seen = past[0].shape[2]
-        keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
-    if only_last:
-        x, h = x[:, -1:], h[:, -1:]
-    width, length = attn.embed_dim, h.shape[1]
-    queries = _heads(F.linear(h, attn.in_proj_weight[:width], attn.in_proj_bias[:width]), attn.num_heads)
-    mask = (
-        None
-        if length == 1 and only_last
-        else torch.ones(length, seen + length, dtype=torch.bool, device=x.device).tril(seen)
-    )
-    out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)  # (N, H, S, D/H)
-    x = x + block.ls_1(attn.out_proj(out.transpose(1, 2).flatten(2)))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
 def _in_chunks(run: Callable[..., Tensor], chunk: int, tensors: tuple[Tensor, ...], recompute: bool) -> Tensor:

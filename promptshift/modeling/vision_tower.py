@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError
+from promptshift.modeling.blocks import is_plain, run_block
 from promptshift.modeling.clip import FrozenCLIP
+from promptshift.modeling.projection import layer_norm, project_features
 
 
 class VisionTower:
@@ -61,7 +63,7 @@ class VisionTower:
             deep: for block i = 1.. what replaces the n prompt tokens at its input, (n, W) or (B, n, W) each.
 
         Returns:
-            (B, E) features, not L2-normalised, in the compute dtype.
+            (B, E) features, not L2-normalised, float32.
         """
         return self._run(images, prompts, deep, None)
 
@@ -82,12 +84,13 @@ class VisionTower:
                 x = torch.cat([x[:, : -prompt.shape[1]], prompt], dim=1)
             if seen is not None:
                 seen.append(x)
-            x = block(x) if i < self.layers - 1 else _class_token_after(block, x)
+            x = _run(block, x, only_class_token=i == self.layers - 1)
         return self._pool(x)
 
     def _embed(self, images: Tensor, prompts: Tensor | None) -> Tensor:
         v = self.visual
         x = v.conv1(images.to(self.clip.dtype)).flatten(2).transpose(1, 2)  # (B, L - 1, W)
+        x = x.to(self.clip.dtype)  # autocast's convolution rounds; the sums of the blocks then stay in float32
         x = torch.cat([_per_image(v.class_embedding.unsqueeze(0), x), x], dim=1)
         x = x + v.positional_embedding.to(x.dtype)
         if prompts is not None:
@@ -95,23 +98,19 @@ class VisionTower:
         return v.ln_pre(x)
 
     def _pool(self, x: Tensor) -> Tensor:
-        pooled = self.visual.ln_post(x[:, 0])  # per token, so only the pooled one needs it
-        return pooled if self.visual.proj is None else pooled @ self.visual.proj
+        pooled = layer_norm(x[:, 0], self.visual.ln_post)  # per token, so only the pooled one needs it
+        return project_features(pooled, self.visual.proj)
 
 
 def _per_image(prompts: Tensor, x: Tensor) -> Tensor:
     return prompts.to(x.dtype).expand(x.shape[0], -1, -1)  # (n, W) or (B, n, W) -> (B, n, W)
 
 
-def _class_token_after(block: nn.Module, x: Tensor) -> Tensor:
-    """The last block's output at the class token alone (B, 1, W): nothing reads the others."""
-    from open_clip.transformer import ResidualAttentionBlock
-
-    if not isinstance(block, ResidualAttentionBlock):
-        return block(x)[:, :1]
-    h = block.ln_1(x)
-    x = x[:, :1] + block.ls_1(block.attention(h[:, :1], h, h))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+def _run(block: nn.Module, x: Tensor, only_class_token: bool) -> Tensor:
+    """A block's output (B, L, W); at the class token alone (B, 1, W) where nothing reads the others."""
+    if is_plain(block):
+        return run_block(block, x, rows=slice(0, 1) if only_class_token else None)[0]
+    return block(x)[:, :1] if only_class_token else block(x)
 
 
 class DeepPrompts(nn.Module):

@@ -3,94 +3,197 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dassl.utils.errors import UserError
+from dassl.utils.archives import is_archive, load_archive, refuse_harmful_file
+from dassl.utils.errors import UserError, shorten
 
 HEAD_WIDTH = 64  # OpenAI's towers all use 64 channels a head (arXiv 2103.00020, table 20)
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # scalars OpenAI stores beside its weights
+_MASK = "attn_mask"  # follows from the context length; a scripted CLIP stores it
+# of batch norms; of open_clip's text towers and timm's vision towers, which OpenAI's layout does not have
+_INTEGERS = ("num_batches_tracked", "position_ids", "relative_position_index")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_MOST_BLOCKS = 256  # of a tower; the largest CLIP so far has 48, and building a million takes minutes
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Reads a CLIP state dict in OpenAI's layout.
+    """Read a CLIP state dict in OpenAI's layout.
 
     Args:
         path: OpenAI's TorchScript archive (`ViT-B-16.pt`), a `torch.save`d state dict, or a `.safetensors` file.
 
     Raises:
-        UserError: the file is missing, unreadable, or holds something else.
+        UserError: The file is missing, unreadable, or holds something else, or as `read_tensors`.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"MODEL.BACKBONE.PATH: no such file {path}")
-    try:
-        state = _read_any(path)
-    except Exception as error:  # torch, zipfile and safetensors each raise their own
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(f"MODEL.BACKBONE.PATH: {path} is not a readable CLIP weight file ({reason})") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    state = {k.removeprefix("module."): v for k, v in state.items() if k not in _NOT_WEIGHTS}
+    state = read_tensors(path)
     if "token_embedding.weight" not in state or not any(k.startswith("visual.") for k in state):
         raise UserError(
-            f"MODEL.BACKBONE.PATH: {path} holds no CLIP state dict "
+            f"MODEL.BACKBONE.PATH: {_shown(path)} holds no CLIP state dict "
             "(expected token_embedding.weight and visual.* tensors)"
         )
     return state
 
 
-def _read_any(path: Path) -> dict:
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read the state dict of a weight file, on the CPU, without running anything that the file holds.
+
+    Args:
+        path: As `read_state_dict`.
+
+    Returns:
+        Name -> dense tensor; all are of a floating type and finite, but for counters and positions. The
+        prefix of DataParallel, sizes and attention masks that OpenAI's files hold beside the weights are left out.
+
+    Raises:
+        UserError: The file is missing or unreadable, or a tensor (which is named) is not as said.
+    """
+    state = _read(_existing(path))
+    state = state.get("state_dict", state)
+    state = dict(dict.items(state)) if isinstance(state, dict) else {}  # an OrderedDict may have had methods set on it
+    named = {name.removeprefix("module."): value for name, value in state.items() if isinstance(name, str)}
+    if len(named) != len(state):
+        odd = next((name for name in state if not isinstance(name, str)), "module.*")
+        raise UserError(
+            f"MODEL.BACKBONE.PATH: {_shown(path)} is no state dict: {shorten(repr(odd))} is not the name of one tensor"
+        )
+    weights = {
+        name: value for name, value in named.items() if name not in _NOT_WEIGHTS and name.split(".")[-1] != _MASK
+    }
+    for name, value in weights.items():
+        fault = _fault(name, value)
+        if fault:
+            raise UserError(f"MODEL.BACKBONE.PATH: {_shown(path)}: {shorten(name)} {fault}")
+    return weights
+
+
+def _existing(path: str | Path) -> Path:
+    try:
+        found = Path(path).expanduser()
+        there = found.is_file()
+    except (OSError, RuntimeError) as error:  # too long a name, a home folder of nobody
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"MODEL.BACKBONE.PATH: {_shown(path)} cannot be looked up ({shorten(reason)})") from None
+    if not there:
+        raise UserError(f"MODEL.BACKBONE.PATH: no such file {_shown(path)}")
+    return found
+
+
+def _shown(path: str | Path) -> str:
+    return shorten(path, 400)
+
+
+def _read(path: Path) -> dict:
+    """What is in the file, a dict in any case."""
+    try:
+        content = _read_any(path)
+    except Exception as error:  # torch, zipfile, pickle, zlib and safetensors each raise their own
+        raise UserError(
+            f"MODEL.BACKBONE.PATH: {_shown(path)} is not a readable CLIP weight file ({shorten(error)})"
+        ) from error
+    return dict(dict.items(content)) if isinstance(content, dict) else {}
+
+
+def _read_any(path: Path) -> object:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
         return load_file(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            scripted = any("/code/" in name for name in archive.namelist())
-        if scripted:  # only its tensors are taken, none of its code is called
-            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    if is_archive(path):  # never by torch.load, which hands TorchScript to torch.jit.load, which runs what is in it
+        return load_archive(path)
+    refuse_harmful_file(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def _fault(name: str, value: object) -> str:
+    """What is wrong with an entry of a state dict, or "" when nothing is."""
+    if type(value) not in (Tensor, nn.Parameter):
+        return f"is {shorten(repr(value), 40)}, not a tensor"
+    if value.layout != torch.strided or value.is_nested or value.is_quantized or value.device.type != "cpu":
+        return "is not a dense tensor of plain numbers"
+    if name.split(".")[-1] in _INTEGERS:
+        return "" if value.dtype == torch.int64 else f"is {value.dtype}; allowed: torch.int64"
+    if value.dtype not in _FLOATS:
+        return f"is {value.dtype}; weights are never cast, allowed: {', '.join(map(str, _FLOATS))}"
+    return "" if is_finite(value) else "holds numbers that are not finite (NaN or infinite as float32)"
+
+
+def is_finite(value: Tensor) -> bool:
+    """Tell whether every number of a floating tensor is finite, also as the float32 that the towers are loaded in."""
+    return bool(torch.isfinite(value.detach().float() if value.dtype == torch.float64 else value).all())
+
+
 def architecture(state: dict[str, Tensor]) -> dict:
-    """Reads the sizes of both towers off an OpenAI-format state dict (ViT or ModifiedResNet).
+    """Read the sizes of both towers off an OpenAI-format state dict (ViT or ModifiedResNet).
 
     Returns:
         embed_dim, image_size, patch_size (None for a ResNet), vision_width, vision_layers (int, or four ints for a
         ResNet), vision_heads, context_length, vocab_size, text_width, text_layers, text_heads.
+
+    Raises:
+        UserError: A tensor that the sizes are read off is missing or has a shape that no CLIP has; it is named.
     """
-
-    def blocks(prefix: str) -> int:
-        return len({m.group(1) for k in state if (m := re.match(re.escape(prefix) + r"(\d+)\.", k))})
-
-    text_width = state["ln_final.weight"].shape[0]
+    text_width = _width(state, "ln_final.weight", 1)
     sizes = dict(
-        embed_dim=state["text_projection"].shape[1],
-        context_length=state["positional_embedding"].shape[0],
-        vocab_size=state["token_embedding.weight"].shape[0],
+        embed_dim=_shape(state, "text_projection", 2)[1],
+        context_length=_shape(state, "positional_embedding", 2)[0],
+        vocab_size=_shape(state, "token_embedding.weight", 2)[0],
         text_width=text_width,
-        text_layers=blocks("transformer.resblocks."),
+        text_layers=_blocks(state, "transformer.resblocks."),
         text_heads=text_width // HEAD_WIDTH,
     )
     if "visual.proj" in state:
-        width, _, patch, _ = state["visual.conv1.weight"].shape
-        grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
+        width, patch = _width(state, "visual.conv1.weight", 4), _shape(state, "visual.conv1.weight", 4)[2]
+        grid = _grid(state, "visual.positional_embedding")
         return sizes | dict(
             image_size=patch * grid,
             patch_size=patch,
             vision_width=width,
-            vision_layers=blocks("visual.transformer.resblocks."),
+            vision_layers=_blocks(state, "visual.transformer.resblocks."),
             vision_heads=width // HEAD_WIDTH,
         )
-    width = state["visual.layer1.0.conv1.weight"].shape[0]
-    grid = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
+    width = _width(state, "visual.layer1.0.conv1.weight", 4, HEAD_WIDTH // 32)
+    grid = _grid(state, "visual.attnpool.positional_embedding")
     return sizes | dict(
         image_size=grid * 32,
         patch_size=None,
         vision_width=width,  # a ResNet's total stride is 32
-        vision_layers=tuple(blocks(f"visual.layer{i}.") for i in (1, 2, 3, 4)),
+        vision_layers=tuple(_blocks(state, f"visual.layer{i}.") for i in (1, 2, 3, 4)),
         vision_heads=width * 32 // HEAD_WIDTH,
     )
+
+
+def _shape(state: dict[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
+    if name not in state:
+        raise UserError(f"the tensor {name} is missing")
+    shape = tuple(state[name].shape)
+    if len(shape) != rank or 0 in shape:
+        raise UserError(f"{name} has the shape {shape}; {rank} dimension(s), none of them 0, were expected")
+    return shape
+
+
+def _width(state: dict[str, Tensor], name: str, rank: int, multiple: int = HEAD_WIDTH) -> int:
+    """First size of a tensor, which heads of 64 channels must divide."""
+    shape = _shape(state, name, rank)
+    if shape[0] % multiple:
+        raise UserError(f"{name} has the shape {shape}; the first size of a CLIP's is a multiple of {multiple}")
+    return shape[0]
+
+
+def _grid(state: dict[str, Tensor], name: str) -> int:
+    """Patches along a side, from positions of all patches and one more."""
+    positions = _shape(state, name, 2)[0]
+    grid = round((positions - 1) ** 0.5)
+    if grid < 1 or grid**2 + 1 != positions:
+        raise UserError(f"{name} has {positions} positions; a square of patches and one more were expected")
+    return grid
+
+
+def _blocks(state: dict[str, Tensor], prefix: str) -> int:
+    count = len({found.group(1) for name in state if (found := re.match(re.escape(prefix) + r"(\d+)\.", name))})
+    if not 0 < count <= _MOST_BLOCKS:
+        raise UserError(f"there are {count} blocks {prefix}*; allowed: 1 to {_MOST_BLOCKS}")
+    return count

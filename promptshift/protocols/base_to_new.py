@@ -6,32 +6,38 @@ alone. H = 2BN/(B+N), of the means over seeds (arXiv 2203.05557, section 4.1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
 from pathlib import Path
 
 from promptshift.launch.jobs import Job
 from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import Request, refuse_keys
-from promptshift.protocols.seed_table import AVERAGE, mean_cell, notes, paper_cells
-from promptshift.protocols.trained import (
-    EVALUATION_OPTIONS,
-    in_order,
-    start,
-    trains_itself,
-    with_shots,
-)
-from promptshift.results import papers
-from promptshift.results.record import Record
-from promptshift.results.statistics import harmonic_mean, mean, population_std
-from promptshift.results.tables import Cell, Measured, Table
-from promptshift.runs.published import method_name
+from promptshift.protocols.seed_table import seed_table
+from promptshift.protocols.trained import EVALUATION_OPTIONS, in_order, start, trains_itself, with_shots
+from promptshift.results.layout import EVALUATION, Layout, by_classes
+from promptshift.results.statistics import harmonic_mean
 
-COLUMNS = ("Base", "New", "H")
 HALVES = {"Base": "base", "New": "new"}  # column -> DATASET.SUBSAMPLE_CLASSES
+LAYOUT = Layout(
+    "Base to new classes",
+    "Trained on the base half of the classes; H is the harmonic mean of the mean accuracies "
+    "on the base and on the new half.",
+    by_classes,
+    columns=("Base", "New"),
+    derived={"H": harmonic_mean},
+    over="seeds",
+    free=(*EVALUATION, "DATASET.SUBSAMPLE_CLASSES"),
+    held_out=lambda column: f"{column.lower()} classes",
+    main_for="classes",
+    recognises=lambda run: run.classes in HALVES.values() or "base2new" in run.folder.parts,
+    rank=7,
+    note="Base, New: half of the classes each, tested with its own class names. H = 2BN/(B+N) of the means; its "
+    "spread is that of H per seed.",
+)
 _TAKEN = dict.fromkeys(("DATASET.SUBSAMPLE_CLASSES", "TEST.SPLIT"), "train.py (the protocol tests both halves)")
 
 
-@register("base_to_new", takes=("also", "weights"))
+@register("base_to_new", layout=LAYOUT, takes=("also", "weights"))
 def base_to_new(request: Request) -> Plan:
     """Returns, for each dataset and seed, the jobs that train on base, test on base and test on new.
 
@@ -41,11 +47,12 @@ def base_to_new(request: Request) -> Plan:
         UserError: a dataset has domains or nothing to train on.
     """
     refuse_keys(request.options, _TAKEN)
-    parts = [with_shots(part) for part in request.datasets]
-    jobs = in_order([job for part in parts for seed in part.seeds for job in _jobs(part, seed)])
-    names = "all" if len(parts) > 3 else "+".join(part.dataset_file.stem for part in parts)
+    first, *others = [with_shots(part) for part in request.datasets]
+    request = dataclasses.replace(first, also=tuple(others))
+    jobs = in_order([job for part in request.datasets for seed in part.seeds for job in _jobs(part, seed)])
+    names = "all" if len(others) > 2 else "+".join(part.dataset_file.stem for part in request.datasets)
     folder = request.root / "base2new" / "tables" / names / request.method / request.config_file.stem
-    return Plan(jobs, folder, lambda records: base_to_new_table(parts, jobs, records))
+    return Plan(jobs, folder, lambda records: seed_table(request, jobs, records))
 
 
 def folder_of(request: Request, kind: str, seed: int) -> Path:
@@ -73,93 +80,11 @@ def _jobs(request: Request, seed: int) -> list[Job]:
             folder_of(request, f"test_{half}", seed),
             (request.dataset, column),
             seed,
-            begin.flags,
             ["DATASET.SUBSAMPLE_CLASSES", half, *EVALUATION_OPTIONS],
-            begin.after,
-            bool(request.weights),
+            always=bool(request.weights),
+            **begin.evaluation,
         )
         for column, half in HALVES.items()
         if column in columns
     ]
     return [begin.job, *tests] if begin.job else tests
-
-
-def base_to_new_table(parts: Sequence[Request], jobs: Sequence[Job], records: Mapping[str, Record]) -> Table:
-    """Returns Base, New and H of each dataset, of their average where there are several, and the papers' rows."""
-    rows, published = [], []
-    for part in parts:
-        rows.append(
-            (
-                _label(parts, part.dataset, f"{part.method} (this checkout)"),
-                *_cells([accuracies(jobs, records, part.dataset)]),
-            )
-        )
-        found = _published(part, part.dataset)
-        rows += [(_label(parts, part.dataset, row[0]), *row[1:]) for row in map(_paper_row, found)]
-        published += found
-    if len(parts) > 1:
-        rows.append(
-            (
-                f"{AVERAGE}: {parts[0].method} (this checkout)",
-                *_cells([accuracies(jobs, records, part.dataset) for part in parts]),
-            )
-        )
-        found = _published(parts[0], AVERAGE)
-        rows += [(f"{AVERAGE}: {row[0]}", *row[1:]) for row in map(_paper_row, found)]
-        published += found
-    first = parts[0]
-    return Table(
-        header=("accuracy (%)", *COLUMNS),
-        rows=tuple(rows),
-        caption=f"{first.protocol}: {first.method} on {', '.join(part.dataset for part in parts)}, {first.backbone}, "
-        f"{first.config_file.stem}.yaml",
-        notes=(
-            "Base, New: half of the classes each, tested with its own class names. H = 2BN/(B+N) of the means; its "
-            "spread is that of H per seed.",
-            *notes(first, jobs, records, published),
-        ),
-    )
-
-
-def accuracies(jobs: Sequence[Job], records: Mapping[str, Record], dataset: str) -> dict[str, dict[int, float | None]]:
-    """Returns column (Base, New) -> seed -> accuracy of one dataset, None where the job did not finish."""
-    found: dict[str, dict[int, float | None]] = {column: {} for column in HALVES}
-    for job in jobs:
-        if job.cell[0] == dataset and job.cell[1] in HALVES:
-            record = records.get(job.name)
-            found[job.cell[1]][job.seed] = record["metrics"]["accuracy"] if record else None
-    return found
-
-
-def _cells(of_datasets: list[dict[str, dict[int, float | None]]]) -> list[Cell]:
-    """Returns Base, New and H of the mean over datasets."""
-    cells: list[Cell] = []
-    per_seed: dict[str, list[float]] = {}
-    for column in HALVES:
-        seeds = of_datasets[0][column]
-        values = [[accuracy[column][seed] for accuracy in of_datasets] for seed in seeds]
-        whole = [mean(row) for row in values if None not in row]
-        cells.append(mean_cell(whole, len(seeds)))
-        if len(whole) == len(seeds):
-            per_seed[column] = whole
-    return [*cells, _harmonic(**per_seed) if len(per_seed) == len(HALVES) else "missing"]
-
-
-def _harmonic(Base: Sequence[float], New: Sequence[float]) -> Measured:  # noqa: N803 - the columns' names
-    """Returns H of the means with the spread of H per seed."""
-    each = [harmonic_mean([b], [n]) for b, n in zip(Base, New, strict=True)]
-    return Measured(harmonic_mean(Base, New), population_std(each) if len(each) > 1 else None)
-
-
-def _label(parts: Sequence[Request], dataset: str, label: str) -> str:
-    return label if len(parts) == 1 else f"{dataset}: {label}"
-
-
-def _published(request: Request, dataset: str) -> list[papers.PaperRow]:
-    return papers.find(
-        trainer=method_name(request.cfg), protocol=request.protocol, dataset=dataset, backbone=request.backbone
-    )
-
-
-def _paper_row(row: papers.PaperRow) -> tuple[Cell, ...]:
-    return paper_cells(row, COLUMNS)

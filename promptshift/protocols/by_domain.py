@@ -26,8 +26,7 @@ def plan_by_domain(request: Request, roles: Roles) -> Plan:
     jobs = []
     for domain in request.domains:
         sources, targets = roles(domain, [other for other in request.domains if other != domain])
-        flags = ["--source-domains", *sources, "--target-domains", *targets]
         for seed in request.seeds:
             folder, cell = request.folder / domain / f"seed{seed}", (request.trainer, domain)
-            jobs.append(request.job(f"{domain} seed {seed}", folder, cell, seed, flags))
-    return Plan(tuple(jobs), request.folder, lambda records: seed_table(request, jobs, records, average=True))
+            jobs.append(request.job(f"{domain} seed {seed}", folder, cell, seed, sources=sources, targets=targets))
+    return Plan(tuple(jobs), request.folder, lambda records: seed_table(request, jobs, records))

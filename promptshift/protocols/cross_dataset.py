@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from promptshift.launch.jobs import Job
+from promptshift.protocols.config_files import dataset_file, known_facts
 from promptshift.protocols.registry import Plan, register
-from promptshift.protocols.request import TAKEN_DOMAINS, Request, dataset_file, known_facts, refuse_keys
+from promptshift.protocols.request import TAKEN_DOMAINS, Request, refuse_keys
 from promptshift.protocols.seed_table import seed_table
+from promptshift.protocols.trained import Start
 from promptshift.protocols.transfer import evaluation_job
+from promptshift.results.collect import inspect
+from promptshift.results.layout import TRANSFER, Layout, Setting, all_datasets, by_dataset
 from promptshift.results.record import Record
 from promptshift.results.statistics import mean
 from promptshift.results.tables import Table
@@ -27,7 +31,27 @@ _TAKEN = TAKEN_DOMAINS | dict.fromkeys(
 )
 
 
-@register("cross_dataset")
+def trained_on(run: Setting) -> str | None:
+    """Return the dataset that an evaluation job's weights were trained on; None for the training job itself."""
+    if run.split == "val":
+        return None
+    training = inspect(run.folder.parents[1] / "train" / run.folder.name).record
+    return training["dataset"] if training else f"unknown training data ({run.folder.parents[1].name})"
+
+
+LAYOUT = Layout(
+    "Cross-dataset domain generalization",
+    "Trained on one dataset; a column is the dataset tested on, all of its images together.",
+    by_dataset,
+    table=trained_on,
+    published=all_datasets,
+    average=True,
+    free=TRANSFER,
+    rank=3,
+)
+
+
+@register("cross_dataset", layout=LAYOUT)
 def cross_dataset(request: Request) -> Plan:
     """Returns, for each seed, one training job and an evaluation job per target; the table's columns are the targets.
 
@@ -59,21 +83,20 @@ def _names(request: Request) -> list[str]:
 
 def _training_job(request: Request, seed: int) -> Job:
     """Returns the job that trains on all domains; there is nothing to test on yet, so it reports its val split."""
-    flags = ["--source-domains", *request.domains, "--target-domains", *request.domains]
     folder, cell = request.folder / "train" / f"seed{seed}", (request.trainer, "train")
-    return request.job(f"train seed {seed}", folder, cell, seed, flags, ["TEST.SPLIT", "val"])
+    domains, options = request.domains, ["TEST.SPLIT", "val"]
+    return request.job(f"train seed {seed}", folder, cell, seed, options, sources=domains, targets=domains)
 
 
 def _evaluation_job(request: Request, target: Path, train: Job) -> Job:
     """Returns the job that tests the trained weights on every image of the dataset of a configuration file."""
     folder = request.folder / known_facts(target.stem).name / f"seed{train.seed}"
-    flags = ["--eval-only", "--model-dir", str(train.output_dir)]
-    return evaluation_job(request, target, folder, train.seed, flags, (train.name,))
+    return evaluation_job(request, target, folder, train.seed, Start(train, train.output_dir))
 
 
 def _table(request: Request, jobs: list[Job], records: Mapping[str, Record]) -> Table:
     """Returns the table of pooled accuracies, with the accuracy on each domain of a target in a note."""
-    table = seed_table(request, jobs, records, average=True, paper_dataset="all")
+    table = seed_table(request, jobs, records)
     notes = [f"Trained on {request.dataset}; a column is the accuracy over all images of a dataset together."]
     for name in _names(request):
         metrics = [records[job.name]["metrics"] for job in jobs if job.cell[1] == name and job.name in records]

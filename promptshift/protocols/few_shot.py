@@ -10,17 +10,29 @@ from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import Request
 from promptshift.protocols.seed_table import seed_table
 from promptshift.protocols.trained import EVALUATION_OPTIONS, in_order, start, trains_itself
+from promptshift.results.layout import SEEDS_AND_DOMAINS, Layout, by_shots
 
+_OTHERS = {"base2new", "evaluation", "imagenet"}  # folders of upstream's other protocols
+LAYOUT = Layout(
+    "Few-shot classification",
+    "A column is the number of training images per class.",
+    by_shots,
+    free=(*SEEDS_AND_DOMAINS, "DATASET.NUM_SHOTS"),
+    untrained="0",
+    figure="columns",
+    recognises=lambda run: run.classes == "all" and not run.targets and not _OTHERS.intersection(run.folder.parts),
+    rank=6,
+)
 CLASS_TOKEN_POSITIONS = ("front", "middle", "end")
 
 
-@register("few_shot", takes=("weights",))
+@register("few_shot", layout=LAYOUT, takes=("weights",))
 def few_shot(request: Request) -> Plan:
     """Returns the jobs of one number of shots (DATASET.NUM_SHOTS), in the output layout of CoOp's `main.sh`."""
     column = str(request.cfg.DATASET.NUM_SHOTS) if request.cfg.DATASET.NUM_SHOTS > 0 else "all"
     jobs = few_shot_jobs(request, column)
     shown = [job for job in jobs if job.cell[1] == column]
-    return Plan(jobs, folder_of(request), lambda records: seed_table(request, shown, records, average=False))
+    return Plan(jobs, folder_of(request), lambda records: seed_table(request, shown, records))
 
 
 def few_shot_jobs(request: Request, column: str, suffix: str = "") -> tuple[Job, ...]:
@@ -49,10 +61,9 @@ def few_shot_jobs(request: Request, column: str, suffix: str = "") -> tuple[Job,
                     folder_of(request) / f"seed{seed}",
                     (request.trainer, column),
                     seed,
-                    begin.flags,
                     EVALUATION_OPTIONS,
-                    begin.after,
-                    bool(request.weights),
+                    always=bool(request.weights),
+                    **begin.evaluation,
                 )
             )
     return in_order(jobs)

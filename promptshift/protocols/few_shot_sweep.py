@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from promptshift.protocols.few_shot import few_shot_jobs
+from promptshift.protocols.few_shot import LAYOUT, few_shot_jobs
 from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import Request, refuse_keys
 from promptshift.protocols.seed_table import seed_table
@@ -14,7 +14,7 @@ SHOTS = ("1", "2", "4", "8", "16")
 _TAKEN = {"DATASET.NUM_SHOTS": "the protocol few_shot"}
 
 
-@register("few_shot_sweep")
+@register("few_shot_sweep", layout=dataclasses.replace(LAYOUT, tables_of="few_shot"))
 def few_shot_sweep(request: Request) -> Plan:
     """Returns the jobs of every number of shots; the table's columns are the shots. Zero-shot methods have one: 0.
 
@@ -30,4 +30,4 @@ def few_shot_sweep(request: Request) -> Plan:
     ]
     shown = [job for job in jobs if job.cell[1] in shots]
     folder = request.root / request.dataset_file.stem / request.method / f"{request.config_file.stem}_few_shot_sweep"
-    return Plan(tuple(jobs), folder, lambda records: seed_table(request, shown, records, average=False))
+    return Plan(tuple(jobs), folder, lambda records: seed_table(request, shown, records))

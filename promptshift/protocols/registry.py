@@ -11,6 +11,7 @@ from dassl.utils.errors import UserError
 from promptshift.discovery import import_modules, look_up
 from promptshift.launch.jobs import Job
 from promptshift.protocols.request import Request
+from promptshift.results.layout import OTHER, Layout, layouts, register_layout
 from promptshift.results.record import Record
 from promptshift.results.tables import Table
 
@@ -47,11 +48,12 @@ _PROTOCOLS: dict[str, Protocol] = {}
 _EXTRAS = {"also": "several datasets", "targets": "--targets", "weights": "--weights"}
 
 
-def register(name: str, takes: Sequence[str] = ()) -> Callable[[Protocol], Protocol]:
+def register(name: str, layout: Layout = OTHER, takes: Sequence[str] = ()) -> Callable[[Protocol], Protocol]:
     """Returns the decorator that makes a function from a request to a plan known under `name`.
 
     Args:
         name: what users call it.
+        layout: how its runs make tables, for everything that shows results.
         takes: fields of the request it reads among `also`, `targets` and `weights`; the others are refused.
 
     Raises:
@@ -70,6 +72,7 @@ def register(name: str, takes: Sequence[str] = ()) -> Callable[[Protocol], Proto
             return protocol(request)
 
         _PROTOCOLS[name] = checked
+        register_layout(name, layout)
         return checked
 
     return add
@@ -88,3 +91,9 @@ def get_protocol(name: str) -> Protocol:
         UserError: there is none; the line lists those that exist.
     """
     return look_up("protocol", name, protocols())
+
+
+def main_protocol(request: Request) -> str:
+    """Return the protocol that a `main.sh` runs: one for datasets of several domains, one for the others."""
+    kind = "domains" if request.facts and len(request.facts.domains) > 1 else "classes"
+    return next(name for name, layout in layouts().items() if layout.main_for == kind)

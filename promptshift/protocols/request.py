@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from yacs.config import CfgNode
 
-from dassl.utils.errors import UserError, suggest
-from promptshift.launch.jobs import Job
-from promptshift.paths import checkout, data_root, load_plugins, output_root, trainer_config_file, yaml_names
+from dassl.utils.errors import UserError
+from promptshift.launch.jobs import Call, Job
+from promptshift.paths import checkout, data_root, load_plugins, output_root, yaml_names
+from promptshift.protocols.config_files import ALL, ALL_DATASETS, dataset_file, trainer_file
 
 if TYPE_CHECKING:
     from datasets._facts import DomainSet
@@ -27,20 +28,6 @@ _TAKEN = {
     "TRAINER.NAME": "the argument TRAINER",
     "PROTOCOL": "the argument PROTOCOL",
 }
-ALL = "all"  # as DATASET: the eleven datasets of CoOp's tables (arXiv 2109.01134), in their order
-ALL_DATASETS = (
-    "imagenet",
-    "caltech101",
-    "oxford_pets",
-    "stanford_cars",
-    "oxford_flowers",
-    "food101",
-    "fgvc_aircraft",
-    "sun397",
-    "dtd",
-    "eurosat",
-    "ucf101",
-)
 # Further keys of the protocols that choose the domains.
 TAKEN_DOMAINS = dict.fromkeys(
     ("DATASET.SOURCE_DOMAINS", "DATASET.TARGET_DOMAINS"), "train.py (the protocol goes through the domains)"
@@ -58,10 +45,10 @@ class Request:
         config_file: YAML of the trainer.
         options: trailing KEY VALUE words for `train.py`, backbone and protocol included.
         seeds: seeds to run, at least one.
-        cfg: the frozen configuration that all jobs share (seed, domains and folder aside).
         also: the same request for further datasets.
         targets: names of configs/datasets to test on instead of the protocol's own.
         weights: folder with `seed<K>` folders of weights trained elsewhere, evaluated instead of training; "" trains.
+        of_files: what the configuration files of its jobs made, so that each is read once.
     """
 
     protocol: str
@@ -70,10 +57,19 @@ class Request:
     config_file: Path
     options: tuple[str, ...]
     seeds: tuple[int, ...]
-    cfg: CfgNode
     also: tuple[Request, ...] = ()
     targets: tuple[str, ...] = ()
     weights: str = ""
+    of_files: dict = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    @functools.cached_property
+    def cfg(self) -> CfgNode:
+        """The frozen configuration that all jobs share (seed, domains and folder aside).
+
+        Raises:
+            UserError: `train.py` would refuse it.
+        """
+        return self.configuration(self.call())
 
     @property
     def datasets(self) -> tuple[Request, ...]:
@@ -135,21 +131,37 @@ class Request:
         return output_root() / "reproduce" if self.weights else output_root()
 
     def with_options(self, *options: str) -> Request:
-        """Returns the request with further KEY VALUE words, which win."""
-        return _built(
-            self.protocol,
-            self.trainer,
-            self.dataset_file,
-            self.config_file,
-            (*self.options, *options),
-            self.seeds,
-            targets=self.targets,
-            weights=self.weights,
-        )
+        """Returns the request with further KEY VALUE words, which win, for its own dataset alone."""
+        return dataclasses.replace(self, options=(*self.options, *options), also=())
 
     def of_trainer(self, trainer: str, config_file: Path) -> Request:
         """Returns the same request for another trainer; its weights are to be trained."""
-        return _built(self.protocol, trainer, self.dataset_file, config_file, self.options, self.seeds)
+        return dataclasses.replace(self, trainer=trainer, config_file=config_file, also=(), targets=(), weights="")
+
+    def call(
+        self, output_dir: Path | None = None, seed: int | None = None, options: Sequence[str] = (), **more: object
+    ) -> Call:
+        """Returns what `train.py` is called with; `options` win over the request's own, `more` is as in `Call`."""
+        return Call(
+            data_root(),
+            self.trainer,
+            self.dataset_file,
+            self.config_file,
+            output_dir,
+            seed,
+            options=(*self.options, *options),
+            **more,
+        )
+
+    def configuration(self, call: Call) -> CfgNode:
+        """Returns the frozen configuration that a call stands for; the files of all calls are read once.
+
+        Raises:
+            UserError: `train.py` would refuse the call.
+        """
+        from promptshift.runs.config import build_cfg
+
+        return build_cfg(list(call.argv), self.of_files)[0]
 
     def job(
         self,
@@ -157,28 +169,35 @@ class Request:
         output_dir: Path,
         cell: tuple[str, str],
         seed: int | None,
-        flags: Sequence[str] = (),
         options: Sequence[str] = (),
+        *,
+        sources: Sequence[str] = (),
+        targets: Sequence[str] = (),
+        eval_only: bool = False,
+        model_dir: Path | None = None,
         after: Sequence[str] = (),
         always: bool = False,
     ) -> Job:
         """Returns the job that runs this request with a seed.
 
         Args:
-            name, output_dir, cell, after, always: as in `Job`.
-            seed: None for no --seed flag.
-            flags: further flags of `train.py`.
+            name, cell, after, always: as in `Job`.
+            output_dir, seed, sources, targets, eval_only, model_dir: as in `Call`.
             options: KEY VALUE words that win over the request's own.
 
         Raises:
             UserError: `train.py` would refuse the command line.
         """
-        from promptshift.runs.config import build_cfg, config_hash
-
-        argv = [*_common_flags(self.trainer, self.dataset_file, self.config_file)]
-        argv += ["--seed", str(seed)] if seed is not None else []
-        argv += [*flags, "--output-dir", str(output_dir), *self.options, *options]
-        return Job(name, tuple(argv), output_dir, cell, seed, config_hash(build_cfg(argv)[0]), tuple(after), always)
+        call = self.call(
+            output_dir,
+            seed,
+            options,
+            sources=tuple(sources),
+            targets=tuple(targets),
+            eval_only=eval_only,
+            model_dir=model_dir,
+        )
+        return Job(name, call, cell, self.configuration(call), tuple(after), always)
 
 
 def resolve(
@@ -216,36 +235,24 @@ def resolve(
     options = (*(("MODEL.BACKBONE.NAME", backbone) if backbone else ()), "PROTOCOL", protocol, *options)
     for name in targets:
         dataset_file(name)
-    first, *others = [
-        _built(
+    of_files: dict = {}
+    parts = [
+        Request(
             protocol,
             trainer,
             path,
             trainer_file(trainer, path.stem, config, fallback),
             options,
-            seeds,
+            tuple(seeds),
             targets=tuple(targets),
             weights=weights,
+            of_files=of_files,
         )
         for path in dict.fromkeys(files)
     ]
-    return dataclasses.replace(first, also=tuple(others))
-
-
-def _built(
-    protocol: str,
-    trainer: str,
-    dataset_path: Path,
-    config_path: Path,
-    options: Sequence[str],
-    seeds: Sequence[int],
-    **more: tuple[str, ...] | str,
-) -> Request:
-    """Returns the request whose configuration the files and options make."""
-    from promptshift.runs.config import build_cfg
-
-    cfg, _ = build_cfg([*_common_flags(trainer, dataset_path, config_path), *options])
-    return Request(protocol, trainer, dataset_path, config_path, tuple(options), tuple(seeds), cfg, **more)
+    for part in parts:
+        _ = part.cfg  # refuses what `train.py` would refuse
+    return dataclasses.replace(parts[0], also=tuple(parts[1:])) if len(parts) > 1 else parts[0]
 
 
 def split_words(words: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
@@ -269,62 +276,3 @@ def refuse_keys(options: Sequence[str], taken: Mapping[str, str]) -> None:
     for key, value in zip(options[::2], options[1::2], strict=True):
         if key in taken:
             raise UserError(f"{key} {value}: the protocol sets this key itself; use {taken[key]} instead")
-
-
-def dataset_file(dataset: str) -> Path:
-    """Returns `configs/datasets/<dataset>.yaml`, the name in any case; "multi_source/pacs" is a name too.
-
-    Raises:
-        UserError: there is no such file; the line lists those that exist.
-    """
-    folder = checkout() / "configs" / "datasets"
-    known = yaml_names(folder)
-    for name in (dataset, dataset.lower()):
-        if name in known:
-            return folder / f"{name}.yaml"
-    allowed = ", ".join(known) + suggest(dataset, known)
-    raise UserError(f"DATASET {dataset!r}: no such file in {folder}, allowed: {allowed}")
-
-
-def trainer_file(trainer: str, dataset: str, config: str = "", fallback: str = "default") -> Path:
-    """Returns the trainer's YAML for a dataset.
-
-    `configs/trainers/<trainer>/<config>.yaml` when a name is given; otherwise `<dataset>.yaml`, `mini.yaml`
-    for datasets of the embedded world, `<fallback>.yaml`, whichever exists first.
-
-    Raises:
-        UserError: none of them exists; the line lists what does.
-    """
-    owner, _, config = config.rpartition("/")
-    world = ("mini",) if is_mini_world(dataset) else ()
-    return trainer_config_file(owner or trainer, (config,) if config else (dataset, *world, fallback))
-
-
-def known_facts(dataset: str) -> DomainSet | ImageSet | None:
-    """Returns the facts of a dataset (any of its names), None for one that is in no table."""
-    from datasets._image_facts import find_facts
-
-    try:
-        return find_facts(dataset)
-    except UserError:
-        return None
-
-
-def is_mini_world(dataset: str) -> bool:
-    """Returns whether the images of a dataset (any of its names) are drawn by `promptshift.mini`."""
-    facts = known_facts(dataset)
-    return facts is not None and facts.rendered
-
-
-def _common_flags(trainer: str, dataset_path: Path, config_path: Path) -> tuple[str, ...]:
-    """Returns the flags that every job of a request shares."""
-    return (
-        "--root",
-        str(data_root()),
-        "--trainer",
-        trainer,
-        "--dataset-config-file",
-        str(dataset_path),
-        "--config-file",
-        str(config_path),
-    )

@@ -1,4 +1,4 @@
-"""The table of one trainer: one row over seeds, and below it what the paper printed."""
+"""The table at the end of a plan: one row over seeds for each dataset, and below it what the papers printed."""
 
 from __future__ import annotations
 
@@ -7,92 +7,118 @@ from collections.abc import Mapping, Sequence
 from promptshift.launch.jobs import Job
 from promptshift.protocols.request import Request
 from promptshift.results import papers
+from promptshift.results.comparison import AVERAGE, Line, Published, Summary, comparison, further_columns, summarise
+from promptshift.results.layout import Layout, Setting, layout_of
 from promptshift.results.record import Record
 from promptshift.results.statistics import mean
-from promptshift.results.tables import Cell, Measured, Table
+from promptshift.results.tables import Cell, Table
 from promptshift.runs.published import method_name
 
 MINI_NOTE = (
     "Mini world: synthetic images with planted caption noise; it exercises code and shows methods moving, "
     "it ranks nothing."
 )
-AVERAGE = "average"
 _RULES = {"oracle": "oracle (on the test images themselves; not comparable with honest numbers)"}
+Values = dict[str, dict[int | None, float | None]]  # column -> seed -> percent, None where the job did not finish
 
 
 def seed_table(
-    request: Request,
-    jobs: Sequence[Job],
-    records: Mapping[str, Record],
-    average: bool,
-    paper_dataset: str = "",
-    left_out: Sequence[str] = (),
+    request: Request, jobs: Sequence[Job], records: Mapping[str, Record], left_out: Sequence[str] | None = None
 ) -> Table:
-    """Returns the accuracy table of a plan whose jobs differ in column and seed.
+    """Return the accuracy table of a plan, laid out as its protocol declares.
+
+    A row for each dataset that was asked for; where there are several, one for their average.
 
     Args:
         request: what was run.
-        jobs: all jobs; `cell[1]` is the column, columns appear in the order of the jobs.
+        jobs: the plan's jobs; `cell[1]` is the column, `cell[0]` the dataset where there are several. Columns appear in
+            the order of the jobs; where the layout fixes them, jobs in other columns are not shown.
         records: records of the finished jobs by job name. A column with an unfinished job shows as missing.
-        average: whether to append the mean over columns (its spread: over seeds of the per-seed mean).
-        left_out: columns that the average leaves out.
-        paper_dataset: `dataset` of the papers' tables to stand beside it; the request's own when empty.
+        left_out: columns that the average leaves out; those of the layout when None.
     """
-    columns = list(dict.fromkeys(job.cell[1] for job in jobs))
-    ours: list[Cell] = [_column_cell([job for job in jobs if job.cell[1] == column], records) for column in columns]
-    averaged = [job for job in jobs if job.cell[1] not in left_out]
-    if average and averaged:
-        ours.append(_average_cell(averaged, records))
-        columns.append(AVERAGE)
-    published = papers.find(
-        trainer=method_name(request.cfg),
-        protocol=request.protocol,
-        dataset=paper_dataset or request.dataset,
-        backbone=request.backbone,
-    )
-    label = f"{request.trainer} (this checkout)"
-    rows = [(label, *ours), *([paper_cells(row, columns) for row in published] or [("paper", *[None] * len(columns))])]
-    return Table(
-        header=("accuracy (%)", *columns),
-        rows=tuple(rows),
-        caption=f"{request.protocol}: {request.trainer} on {request.dataset}, {request.backbone}, "
-        f"{request.config_file.stem}.yaml",
-        notes=tuple(notes(request, jobs, records, published)),
-    )
+    layout, parts = layout_of(request.protocol), request.datasets
+    left_out = layout.left_out if left_out is None else left_out
+    columns = layout.columns or tuple(dict.fromkeys(job.cell[1] for job in jobs))
+    lines, found = [], []
+    for name, part, values in _rows(parts, [job for job in jobs if job.cell[1] in columns], records):
+        prefix = f"{name}: " if len(parts) > 1 else ""
+        published = published_rows(part, AVERAGE if name == AVERAGE else layout.published(Setting(name)))
+        cells = _cells(summarise(values, columns, layout, left_out), values)
+        below = [Published.of(row, f"{prefix}{row.method}: {row.source}") for row in published]
+        lines.append(Line(f"{prefix}{part.method} (this checkout)", cells, below))
+        found += published
+    if not found and not layout.columns:
+        lines.append(Line("paper", {}))
+    shown = [*columns, *further_columns(columns, layout, left_out, least=1)]
+    return comparison(lines, shown, _caption(parts), *_notes(request, layout, jobs, records, found))
 
 
-def _column_cell(jobs: Sequence[Job], records: Mapping[str, Record]) -> Cell:
-    """Returns mean and spread over the seeds of one column, or that some are missing."""
-    found = [records[job.name]["metrics"]["accuracy"] for job in jobs if job.name in records]
-    return mean_cell(found, len(jobs))
+def _rows(
+    parts: Sequence[Request], jobs: Sequence[Job], records: Mapping[str, Record]
+) -> list[tuple[str, Request, Values]]:
+    """Return (name, request, accuracies) of every dataset, and of their average where there are several."""
+    rows = []
+    for part in parts:
+        own = [job for job in jobs if len(parts) == 1 or job.cell[0] == part.dataset]
+        rows.append((part.dataset, part, _values(own, records)))
+    average = [(AVERAGE, parts[0], _mean_of([values for *_, values in rows]))] if len(parts) > 1 else []
+    return rows + average
 
 
-def mean_cell(found: Sequence[float], wanted: int) -> Cell:
-    """Returns mean and spread of what was found when it is as many as wanted, otherwise that some are missing."""
-    return Measured.of(found) if len(found) == wanted else f"missing ({len(found)} of {wanted} done)"
-
-
-def _average_cell(jobs: Sequence[Job], records: Mapping[str, Record]) -> Cell:
-    """Returns mean and spread over seeds of each seed's mean over columns; missing when any job is."""
-    if any(job.name not in records for job in jobs):
-        return "missing"
-    seeds = dict.fromkeys(job.seed for job in jobs)
-    return Measured.of(
-        [mean([records[job.name]["metrics"]["accuracy"] for job in jobs if job.seed == seed]) for seed in seeds]
+def published_rows(request: Request, dataset: str) -> list[papers.PaperRow]:
+    """Return what the papers print of a request's method and protocol for one of their tables' datasets."""
+    return papers.find(
+        trainer=method_name(request.cfg), protocol=request.protocol, dataset=dataset, backbone=request.backbone
     )
 
 
-def paper_cells(row: papers.PaperRow, columns: Sequence[str]) -> tuple[Cell, ...]:
-    """Returns a published row in the table's columns; blank where nothing is published."""
-    published = {column: Measured(value, row.std[column]) for column, value in row.values.items() if value is not None}
-    return (f"{row.method}: {row.source}", *map(published.get, columns))
+def _caption(parts: Sequence[Request]) -> str:
+    first = parts[0]
+    datasets = ", ".join(part.dataset for part in parts)
+    return f"{first.protocol}: {first.method} on {datasets}, {first.backbone}, {first.config_file.stem}.yaml"
 
 
-def notes(
-    request: Request, jobs: Sequence[Job], records: Mapping[str, Record], published: Sequence[papers.PaperRow]
-) -> list[str]:
-    """Returns the lines below the table."""
-    lines = [MINI_NOTE] if request.facts and request.facts.rendered else []
+def _values(jobs: Sequence[Job], records: Mapping[str, Record]) -> Values:
+    values: Values = {}
+    for job in jobs:
+        record = records.get(job.name)
+        values.setdefault(job.cell[1], {})[job.seed] = record["metrics"]["accuracy"] if record else None
+    return values
+
+
+def _mean_of(parts: Sequence[Values]) -> Values:
+    """Return the mean over datasets of every column and seed, None where one of them is missing."""
+    found: Values = {}
+    for column, seeds in parts[0].items():
+        for seed in seeds:
+            numbers = [values[column][seed] for values in parts]
+            found.setdefault(column, {})[seed] = None if None in numbers else mean(numbers)
+    return found
+
+
+def _cells(found: Mapping[str, Summary | None], values: Values) -> dict[str, Cell]:
+    """Return what a table shows: numbers where nothing is missing, otherwise how many are."""
+    return {
+        name: summary if summary and summary.complete else _missing(values[name]) if name in values else "missing"
+        for name, summary in found.items()
+    }
+
+
+def _missing(of: Mapping[int | None, float | None]) -> str:
+    done = sum(number is not None for number in of.values())
+    return f"missing ({done} of {len(of)} done)"
+
+
+def _notes(
+    request: Request,
+    layout: Layout,
+    jobs: Sequence[Job],
+    records: Mapping[str, Record],
+    published: Sequence[papers.PaperRow],
+) -> tuple[list[str], list[str]]:
+    """Return the lines below the table: those before and those behind the notes of published rows."""
+    lines = [layout.note] if layout.note else []
+    lines += [MINI_NOTE] if request.facts and request.facts.rendered else []
     seeds = list(dict.fromkeys(job.seed for job in jobs))
     if len(seeds) > 1:
         lines.append(f"Mean ± population standard deviation over seeds {' '.join(map(str, seeds))}.")
@@ -101,8 +127,5 @@ def notes(
         lines.append(f"Evaluated weights chosen by: {', '.join(_RULES.get(rule, rule) for rule in rules)}.")
     if not published:
         lines.append(f"papers/ has no row for {request.trainer} on {request.dataset} with {request.backbone}.")
-    lines += dict.fromkeys(f"{row.source}: {row.note}" for row in published if row.note)
     missing = [job.name for job in jobs if job.name not in records]
-    if missing:
-        lines.append(f"Did not finish: {', '.join(missing)}.")
-    return lines
+    return lines, [f"Did not finish: {', '.join(missing)}."] if missing else []

@@ -5,9 +5,20 @@ from __future__ import annotations
 from promptshift.protocols.by_domain import plan_by_domain
 from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import Request
+from promptshift.results.layout import Layout, by_source
+
+LAYOUT = Layout(
+    "Single source",
+    "Trained on one domain, the column; tested on all images of the others together.",
+    by_source,
+    domains=True,
+    average=True,
+    recognises=lambda run: bool(run.targets) and len(run.sources) == 1,
+    rank=2,
+)
 
 
-@register("single_source")
+@register("single_source", layout=LAYOUT)
 def single_source(request: Request) -> Plan:
     """Returns one job per source domain and seed; the table has a column per source domain and their mean.
 

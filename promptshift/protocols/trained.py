@@ -13,7 +13,8 @@ from pathlib import Path
 
 from dassl.utils.errors import UserError
 from promptshift.launch.jobs import Job
-from promptshift.protocols.request import Request, trainer_file
+from promptshift.protocols.config_files import trainer_file
+from promptshift.protocols.request import Request
 
 # Nothing is trained on what an evaluation tests, so no views of its training images are worth storing.
 EVALUATION_OPTIONS = ("TEST.SPLIT", "test", "DATALOADER.TRAIN_X.FEATURE_VIEWS", "0")
@@ -33,14 +34,9 @@ class Start:
     folder: Path | None
 
     @property
-    def flags(self) -> list[str]:
-        """Flags of `train.py` for an evaluation."""
-        return ["--eval-only", *(["--model-dir", str(self.folder)] if self.folder else [])]
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """Names of the jobs that an evaluation waits for."""
-        return (self.job.name,) if self.job else ()
+    def evaluation(self) -> dict[str, object]:
+        """What `Request.job` is told of an evaluation: its weights and the job that it waits for."""
+        return dict(eval_only=True, model_dir=self.folder, after=(self.job.name,) if self.job else ())
 
 
 def training_request(request: Request) -> Request | None:

@@ -7,20 +7,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from promptshift.launch.jobs import Job
+from promptshift.protocols.config_files import dataset_file, known_facts
 from promptshift.protocols.few_shot import stem_of
 from promptshift.protocols.registry import Plan
-from promptshift.protocols.request import Request, dataset_file, known_facts
+from promptshift.protocols.request import Request
 from promptshift.protocols.seed_table import seed_table
 from promptshift.protocols.trained import (
     EVALUATION_OPTIONS,
+    Start,
     in_order,
     start,
     training_request,
     trains_itself,
     with_shots,
 )
+from promptshift.results.layout import TRANSFER, Layout, all_datasets, by_dataset
 from promptshift.results.record import Record
 from promptshift.results.tables import Table
+
+# What the protocols that share this file have in common: a table has the methods trained on any of `left_out`.
+LAYOUT = Layout(
+    column=by_dataset,
+    table=all_datasets,
+    published=all_datasets,
+    average=True,
+    left_out=("ImageNet", "MiniB2N"),
+    free=TRANSFER,
+    group="transfer",
+)
 
 
 def plan_transfer(request: Request, targets: Sequence[str], mini_targets: Sequence[str]) -> Plan:
@@ -72,32 +86,36 @@ def _jobs(request: Request, files: Sequence[Path], seed: int) -> list[Job]:
     own = [] if request.targets or trains_itself(request) else [request.dataset_file]
     place = request.root / "evaluation" / request.method / stem_of(request)
     tests = [
-        evaluation_job(request, path, place / path.stem / f"seed{seed}", seed, begin.flags, begin.after)
+        evaluation_job(request, path, place / path.stem / f"seed{seed}", seed, begin)
         for path in dict.fromkeys([*own, *files])
     ]
     return [begin.job, *tests] if begin.job else tests
 
 
-def evaluation_job(
-    request: Request, target: Path, folder: Path, seed: int, flags: Sequence[str], after: Sequence[str]
-) -> Job:
+def evaluation_job(request: Request, target: Path, folder: Path, seed: int, begin: Start) -> Job:
     """Returns the job that tests weights on the dataset of a configuration file; on every image where it has domains.
 
     The prompts are built for the target's class names.
     """
     facts = known_facts(target.stem)
-    options = list(EVALUATION_OPTIONS)
-    if facts and facts.domains:
-        flags = ["--source-domains", *facts.domains, "--target-domains", *facts.domains, *flags]
-        options += ["DATASET.TEST_ALL", "True"]
+    domains = facts.domains if facts else ()
+    options = [*EVALUATION_OPTIONS, *(["DATASET.TEST_ALL", "True"] if domains else [])]
     name = name_of(target)
     return dataclasses.replace(request, dataset_file=target).job(
-        f"{name} seed {seed}", folder, (request.trainer, name), seed, flags, options, after, bool(request.weights)
+        f"{name} seed {seed}",
+        folder,
+        (request.trainer, name),
+        seed,
+        options,
+        sources=domains,
+        targets=domains,
+        always=bool(request.weights),
+        **begin.evaluation,
     )
 
 
 def _table(request: Request, jobs: Sequence[Job], records: Mapping[str, Record]) -> Table:
-    table = seed_table(request, jobs, records, average=True, paper_dataset="all", left_out=(request.dataset,))
+    table = seed_table(request, jobs, records, left_out=(request.dataset,))
     shots = request.cfg.DATASET.NUM_SHOTS
     trained = request.weights or training_request(request)
     what = f"Trained on {shots} images of each class of {request.dataset}" if trained else "Nothing is trained"

@@ -15,7 +15,7 @@ from promptshift.studies.outcome import FOLDER, Outcome, read_outcome
 
 
 def outcomes_of(gathered: Gathered, sections: Sequence[Section]) -> list[Outcome]:
-    """Returns every figure; a file that is none is added to the problems."""
+    """Return every figure; a file that is none is added to the problems."""
     outcomes = []
     for root in gathered.roots:
         for path in sorted((root / FOLDER).glob("*.json")):
@@ -30,12 +30,12 @@ def outcomes_of(gathered: Gathered, sections: Sequence[Section]) -> list[Outcome
 
 
 def _curves(outcome: Outcome) -> list:
-    """Returns what the picture shows, whatever the order of its curves."""
+    """Return what the picture shows, whatever the order of its curves."""
     return [sorted(map(str, panel.get("series", [panel]))) for panel in outcome.panels]
 
 
 def _drawn(path: Path) -> Outcome:
-    """Reads an outcome and draws it once, so that data which cannot be drawn is found here.
+    """Read an outcome and draw it once, so that data which cannot be drawn is found here.
 
     Raises:
         UserError: it cannot be read or drawn.
@@ -49,15 +49,15 @@ def _drawn(path: Path) -> Outcome:
 
 
 def _from_section(section: Section) -> list[Outcome]:
-    if section.protocol == "few_shot" and len(section.columns) > 1:
+    if section.layout.figure == "columns" and len(section.columns) > 1:
         return [_shots(section)]
-    if section.protocol == "multi_source" and section.rows:
+    if section.layout.figure == "epochs" and section.rows:
         return _validation(section)
     return []
 
 
 def _shots(section: Section) -> Outcome:
-    """Returns accuracy against the number of training images per class."""
+    """Return accuracy against the number of training images per class."""
     panel = few_shot_panel(
         {
             row.label: {int(column): cell for column in section.columns if (cell := row.cell(column))}
@@ -76,7 +76,7 @@ def _shots(section: Section) -> Outcome:
 
 
 def _validation(section: Section) -> list[Outcome]:
-    """Returns the validation accuracy over the epochs of the trainers that validated more than once."""
+    """Return the validation accuracy over the epochs of the trainers that validated more than once."""
     series = [line for row in section.rows if (line := _history(row))]
     if not series:
         return []
@@ -95,7 +95,7 @@ def _validation(section: Section) -> list[Outcome]:
 
 
 def _history(row: Row) -> dict | None:
-    """Returns the mean curve of a row's runs over the epochs that all of them validated, None for fewer than two."""
+    """Return the mean curve of a row's runs over the epochs that all of them validated, None for fewer than two."""
     runs = [run for column in row.cells.values() for run in column.values() if run.record]
     curves = [
         {epoch["epoch"]: epoch["val_accuracy"] for epoch in run.record["history"] if "val_accuracy" in epoch}

@@ -14,18 +14,18 @@ from promptshift.results.tables import Cell, Measured, Table
 
 
 def element(name: str, *content: str, **attributes: str) -> str:
-    """Returns an element; `content` is HTML, attribute values are text (`class_` and `aria_label` are spelt so)."""
+    """Return an element; `content` is HTML, attribute values are text (`class_` and `aria_label` are spelt so)."""
     words = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
     return f"<{name}{words}>{''.join(content)}</{name}>"
 
 
 def text(value: object) -> str:
-    """Returns a value as HTML text."""
+    """Return a value as HTML text."""
     return escape(str(value))
 
 
 def table_html(table: Table, folder: Path, class_: str = "") -> str:
-    """Returns a sortable table with its caption and notes.
+    """Return a sortable table with its caption and notes.
 
     Args:
         table: cells of kind `Traced` open a list of links to their runs.
@@ -53,7 +53,7 @@ def table_html(table: Table, folder: Path, class_: str = "") -> str:
 
 
 def notes_html(notes: Sequence[str]) -> str:
-    """Returns a list of notes, nothing for none."""
+    """Return a list of notes, nothing for none."""
     return element("ul", *(element("li", text(note)) for note in notes), class_="notes") if notes else ""
 
 
@@ -74,7 +74,7 @@ _LONG = 24  # characters from which a text is set as text: to the left, in sever
 
 
 def _run_list(cell: Traced, folder: Path) -> str:
-    """Returns the runs of a cell, each with links to its files."""
+    """Return the runs of a cell, each with links to its files."""
     items = []
     for run in cell.runs:
         links = [
@@ -86,12 +86,12 @@ def _run_list(cell: Traced, folder: Path) -> str:
 
 
 def link(path: Path, folder: Path) -> str:
-    """Returns the relative address of a file, seen from a page in `folder`."""
+    """Return the relative address of a file, seen from a page in `folder`."""
     return quote(os.path.relpath(path, folder).replace(os.sep, "/"))
 
 
 def document(title: str, style: str, script: str, body: Iterable[str]) -> str:
-    """Returns a whole page that loads nothing: its policy forbids it to."""
+    """Return a whole page that loads nothing: its policy forbids it to."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'

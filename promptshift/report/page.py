@@ -20,7 +20,7 @@ PICTURES = "figures"  # folder of the Markdown page's pictures, beside it
 
 
 def summary_lines(gathered: Gathered) -> list[str]:
-    """Returns what was found, in words."""
+    """Return what was found, in words."""
     runs = gathered.runs
     kinds = Counter(problem.kind for problem in gathered.problems)
     trainers, datasets = sorted({run.trainer for run in runs}, key=str.lower), sorted({run.dataset for run in runs})
@@ -38,13 +38,13 @@ def summary_lines(gathered: Gathered) -> list[str]:
 
 
 def problem_table(gathered: Gathered) -> Table | None:
-    """Returns the table of what could not be used, None without any."""
+    """Return the table of what could not be used, None without any."""
     rows = tuple((problem.kind, problem.place, problem.text) for problem in gathered.problems)
     return Table(("kind", "folder", "what is wrong"), rows, "Left out or in doubt") if rows else None
 
 
 def html_page(gathered: Gathered, sections: Sequence[Section], outcomes: Sequence[Outcome], folder: Path) -> str:
-    """Returns the page.
+    """Return the page.
 
     Args:
         gathered: runs and problems.
@@ -71,7 +71,7 @@ def html_page(gathered: Gathered, sections: Sequence[Section], outcomes: Sequenc
 
 
 def anchor(heading: str) -> str:
-    """Returns a heading as the name of a place in the page."""
+    """Return a heading as the name of a place in the page."""
     return re.sub(r"\W+", "-", heading.lower()).strip("-")
 
 
@@ -84,7 +84,7 @@ def _contents(sections: Sequence[Section], outcomes: Sequence[Outcome], problems
 
 
 def _outcome_html(outcome: Outcome, folder: Path) -> str:
-    """Returns a figure with its verdict, its caption and its numbers."""
+    """Return a figure with its verdict, its caption and its numbers."""
     picture = [
         inline_svg(figure, f"{outcome.name}-{i}", " ".join((panel.get("title", ""), outcome.alt)).strip())
         for i, (panel, figure) in enumerate(zip(outcome.panels, outcome.draw_panels(), strict=True))
@@ -101,14 +101,14 @@ def _outcome_html(outcome: Outcome, folder: Path) -> str:
 
 
 def pictures(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
-    """Yields file name and SVG of every figure, its panels side by side."""
+    """Yield file name and SVG of every figure, its panels side by side."""
     for outcome in outcomes:
         if figure := outcome.draw():
             yield f"{outcome.name}.svg", svg(figure, outcome.name)
 
 
 def markdown_page(gathered: Gathered, sections: Sequence[Section], outcomes: Sequence[Outcome]) -> str:
-    """Returns the same as Markdown; its pictures are the files of `pictures`, in the folder `PICTURES`."""
+    """Return the same as Markdown; its pictures are the files of `pictures`, in the folder `PICTURES`."""
     parts = [f"# {TITLE}", *summary_lines(gathered)]
     heading = ""
     for section in sections:

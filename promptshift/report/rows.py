@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from promptshift.report.layouts import Layout
 from promptshift.report.runs import Run
-from promptshift.results.statistics import harmonic_mean, mean, population_std
+from promptshift.results.comparison import Summary, summarise
+from promptshift.results.layout import OTHER, Layout
 from promptshift.results.tables import Measured
-from promptshift.runs.stored_config import differences, family, show_differences
+from promptshift.runs.stored_config import differences, family, prefixes, show_differences
 
 MARKS = {
     "oracle": "‡ Chosen by looking at the test images: an upper bound, no honest number.",
@@ -57,47 +57,31 @@ class Row:
 
     @property
     def seeds(self) -> list[int]:
-        """Returns every seed that occurs in some column."""
+        """Return every seed that occurs in some column."""
         return sorted({seed for runs in self.cells.values() for seed in runs})
 
     def cell(self, column: str) -> Traced | None:
-        """Returns mean and spread over the seeds of a column, None where no run is."""
-        runs = self.cells.get(column, {})
-        if not runs:
-            return None
-        return _traced([run.accuracy for run in runs.values()], runs.values(), len(self.seeds))
+        """Return mean and spread over the seeds of a column, None where no run is."""
+        return self.measured([column], OTHER)[column]
 
-    def average(self, columns: Sequence[str]) -> Traced | None:
-        """Returns mean and spread over seeds of the mean over columns, of the seeds that every column has."""
-        complete = [seed for seed in self.seeds if all(seed in self.cells.get(column, {}) for column in columns)]
-        if not complete:
-            return None
-        values = [mean([self.cells[column][seed].accuracy for column in columns]) for seed in complete]
-        runs = [self.cells[column][seed] for column in columns for seed in complete]
-        return _traced(values, runs, len(self.seeds))
+    def measured(self, columns: Sequence[str], layout: Layout) -> dict[str, Traced | None]:
+        """Return mean and spread of columns, of their average and of what the layout derives; None without runs."""
+        values = {column: {seed: run.accuracy for seed, run in runs.items()} for column, runs in self.cells.items()}
+        return {name: self._traced(summary) for name, summary in summarise(values, columns, layout).items()}
 
-    def harmonic(self) -> Traced | None:
-        """Returns H of the mean base and mean new accuracy; its spread is that of the H of each seed."""
-        base, new = self.cells.get("Base", {}), self.cells.get("New", {})
-        if not base or not new:
+    def _traced(self, summary: Summary | None) -> Traced | None:
+        if summary is None:
             return None
-        each = [harmonic_mean([base[seed].accuracy], [new[seed].accuracy]) for seed in base if seed in new]
-        value = harmonic_mean([run.accuracy for run in base.values()], [run.accuracy for run in new.values()])
-        spread = population_std(each) if len(each) > 1 else None
-        return Traced(value, spread, (*base.values(), *new.values()), len(self.seeds))
+        runs = tuple(self.cells[column][seed] for column, seed in summary.parts)
+        return Traced(summary.mean, summary.std, runs, len(self.seeds))
 
     def pairs(self) -> dict[tuple[str, int], float]:
-        """Returns accuracy by (column, seed), for paired tests."""
+        """Return accuracy by (column, seed), for paired tests."""
         return {(column, seed): run.accuracy for column, runs in self.cells.items() for seed, run in runs.items()}
 
 
-def _traced(values: Sequence[float], runs: Iterable[Run], wanted: int) -> Traced:
-    measured = Measured.of(values)
-    return Traced(measured.mean, measured.std, tuple(runs), wanted)
-
-
 def rows_of(runs: Sequence[Run], layout: Layout) -> list[Row]:
-    """Returns the rows of one table, sorted by trainer; a trainer has a row for every configuration that it was run in.
+    """Return the rows of one table, sorted by trainer; a trainer has a row for every configuration that it was run in.
 
     Args:
         runs: the runs of the table.
@@ -111,16 +95,17 @@ def rows_of(runs: Sequence[Run], layout: Layout) -> list[Row]:
 
 
 def _groups(runs: Sequence[Run], layout: Layout) -> list[list[Run]]:
-    """Returns the runs of a trainer by configuration, the largest group first."""
+    """Return the runs of a trainer by configuration, the largest group first."""
     groups: dict[tuple, list[Run]] = {}
+    is_free = prefixes(layout.free)
     for run in runs:
-        settings = "" if run.cfg is None else family(run.cfg, layout.is_free)
+        settings = "" if run.cfg is None else family(run.cfg, is_free)
         groups.setdefault((settings, run.selection, run.log_only), []).append(run)
     return sorted(groups.values(), key=len, reverse=True)
 
 
 def _row(runs: list[Run], first: list[Run], layout: Layout) -> Row:
-    """Makes a row; what sets it apart from the trainer's largest row stands in its label and in a note."""
+    """Make a row; what sets it apart from the trainer's largest row stands in its label and in a note."""
     run, main = runs[0], first[0]
     marks = _marks(run)
     label = run.trainer + "".join(_SIGNS[mark] for mark in marks)
@@ -150,12 +135,12 @@ def _marks(run: Run) -> tuple[str, ...]:
 
 
 def _what_differs(run: Run, main: Run, layout: Layout) -> tuple[str, str]:
-    """Returns (what to write behind the trainer's name, the same as a sentence)."""
+    """Return (what to write behind the trainer's name, the same as a sentence)."""
     if run.log_only != main.log_only:
         return "from logs" if run.log_only else "with results", "results and logs are not averaged together"
     if run.cfg is None or main.cfg is None:
         return "configuration unknown", "config.yaml is missing or unreadable"
-    changes = differences(main.cfg, run.cfg, layout.is_free)
+    changes = differences(main.cfg, run.cfg, prefixes(layout.free))
     if not changes:
         return f"selected by {run.selection}", f"selected by {run.selection}, not by {main.selection}"
     mine, theirs = show_differences(changes, 1), show_differences(changes, 0)
@@ -163,16 +148,16 @@ def _what_differs(run: Run, main: Run, layout: Layout) -> tuple[str, str]:
 
 
 def _cells(runs: Sequence[Run], layout: Layout) -> tuple[dict[str, dict[int, Run]], list[str]]:
-    """Returns column -> seed -> run, and a note for every run that was left out because a newer one is there."""
+    """Return column -> seed -> run, and a note for every run that was left out because a newer one is there."""
     cells: dict[str, dict[int, Run]] = {}
     notes = []
     for run in sorted(runs, key=lambda run: (run.seed, run.finished, run.place), reverse=True):  # newest first
-        column = cells.setdefault(layout.column(run), {})
+        column = cells.setdefault(layout.column(run.setting), {})
         kept = column.setdefault(run.seed, run)
         if kept is not run:
             equal = "the same number" if kept.accuracy == run.accuracy else f"{run.accuracy:.2f} there"
             notes.append(
-                f"{layout.column(run)}, seed {run.seed} is there twice; {kept.place} counts, it is the newer "
+                f"{layout.column(run.setting)}, seed {run.seed} is there twice; {kept.place} counts, it is the newer "
                 f"one, {run.place} does not ({equal})."
             )
     return {name: dict(sorted(column.items())) for name, column in sorted(cells.items())}, notes

@@ -12,16 +12,14 @@ from yacs.config import CfgNode as CN
 from dassl.utils.errors import UserError
 from promptshift.launch.jobs import is_locked
 from promptshift.paths import load_plugins
-from promptshift.protocols.request import known_facts
+from promptshift.protocols.config_files import known_facts
 from promptshift.results.collect import Found, collect
+from promptshift.results.layout import Setting, layouts, tables_of
 from promptshift.results.record import Record
 from promptshift.results.upstream_logs import LogRun, read_log_run
 from promptshift.runs.config import config_hash
 from promptshift.runs.published import method_name
 from promptshift.runs.stored_config import read_config
-
-_SAME_TABLE = {"few_shot_sweep": "few_shot"}  # protocols that fill the tables of another one
-IMAGENET_VARIANTS = ("ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Run:
     Attributes:
         folder: where it wrote.
         place: the folder as people name it: from the root that was looked at.
-        trainer: registered name, with the method it builds on behind it (DPC_CoOp) where the configuration is known.
+        trainer: registered name, followed by the method it builds on (DPC_CoOp) where the configuration is known.
         protocol, dataset, backbone, classes, split, selection: as in `Record`.
         sources, targets: domains trained on and tested on.
         shots, seed: as in `Record`.
@@ -64,6 +62,11 @@ class Run:
         """Whether the accuracy is the rounded one of a log."""
         return self.record is None
 
+    @property
+    def setting(self) -> Setting:
+        """What its place in a table depends on."""
+        return Setting(self.dataset, self.sources, self.targets, self.classes, self.shots, self.split, self.folder)
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -83,17 +86,17 @@ class Gathered:
     roots: tuple[Path, ...]
 
     def name_of(self, root: Path) -> str:
-        """Returns a root's own name, its whole path where another one is called the same."""
+        """Return a root's own name, its whole path where another one is called the same."""
         return root.name if [other.name for other in self.roots].count(root.name) == 1 else str(root)
 
     def place_of(self, folder: Path) -> str:
-        """Returns a folder's path from the root it was found in, which is named too."""
+        """Return a folder's path from the root it was found in, which is named too."""
         root = next(root for root in self.roots if folder.is_relative_to(root))
         return Path(self.name_of(root), folder.relative_to(root)).as_posix()
 
 
 def gather(roots: Iterable[str | Path]) -> Gathered:
-    """Reads every run below `roots`; runs of stages (prompt labels) are used by other runs and shown nowhere.
+    """Read every run below `roots`; runs of stages (prompt labels) are used by other runs and shown nowhere.
 
     Raises:
         UserError: a root is not a folder, or there is no run below any of them.
@@ -106,7 +109,7 @@ def gather(roots: Iterable[str | Path]) -> Gathered:
 
 
 def _take(found: Found, gathered: Gathered) -> None:
-    """Adds one run folder to the runs or to the problems."""
+    """Add one run folder to the runs or to the problems."""
     folder, place = found.folder, gathered.place_of(found.folder)
     if "/previous-" in place:
         text = "a run of another configuration that was moved aside when this folder was used again"
@@ -122,7 +125,7 @@ def _take(found: Found, gathered: Gathered) -> None:
 
 
 def _take_record(found: Found, place: str, gathered: Gathered) -> None:
-    """Adds a complete result; one whose configuration file is unusable or another's is named too."""
+    """Add a complete result; one whose configuration file is unusable or another's is named too."""
     record = found.record
     if record["protocol"] == "stage":
         return
@@ -144,7 +147,7 @@ def _take_record(found: Found, place: str, gathered: Gathered) -> None:
             found.folder,
             place,
             record["trainer"] if cfg is None else method_name(cfg),
-            _SAME_TABLE.get(record["protocol"], record["protocol"]),
+            tables_of(record["protocol"]),
             record["dataset"],
             record["backbone"],
             tuple(record["source_domains"]),
@@ -163,38 +166,28 @@ def _take_record(found: Found, place: str, gathered: Gathered) -> None:
 
 
 def _from_log(folder: Path, place: str, log: LogRun) -> Run:
-    """Returns the run that a log of another repository describes."""
+    """Return the run that a log of another repository describes."""
     options, dataset = log.options, _dataset_name(log.options["DATASET.NAME"])
     sources, targets = log.words("DATASET.SOURCE_DOMAINS"), log.words("DATASET.TARGET_DOMAINS")
     classes = options.get("DATASET.SUBSAMPLE_CLASSES", "all")
-    protocol = _log_protocol(folder, dataset, sources, targets, classes)
+    shots, split = _integer(options.get("DATASET.NUM_SHOTS", ""), -1), options.get("TEST.SPLIT", "test")
+    setting = Setting(dataset, tuple(sources), tuple(targets), classes, shots, split, folder)
     return Run(
         folder,
         place,
         _trainer_name(options.get("TRAINER.NAME", "")),
-        protocol,
+        next((name for name, layout in layouts().items() if layout.recognises(setting)), ""),
         dataset,
         options.get("MODEL.BACKBONE.NAME", ""),
-        tuple(sources),
-        tuple(targets),
+        setting.sources,
+        setting.targets,
         classes,
-        _integer(options.get("DATASET.NUM_SHOTS", ""), -1),
-        options.get("TEST.SPLIT", "test"),
+        shots,
+        split,
         options.get("TEST.FINAL_MODEL", "last_step"),
         _integer(options.get("SEED", ""), -1),
         log.accuracy,
     )
-
-
-def _log_protocol(folder: Path, dataset: str, sources: list[str], targets: list[str], classes: str) -> str:
-    """Returns the protocol that an upstream run belongs to, from its settings and CoOp's folder names."""
-    if classes in ("base", "new") or "base2new" in folder.parts:
-        return "base_to_new"
-    if targets:
-        return "single_source" if len(sources) == 1 else "multi_source"
-    if {"evaluation", "imagenet"} & set(folder.parts):
-        return "imagenet_variants" if dataset in IMAGENET_VARIANTS else "xd"
-    return "few_shot"
 
 
 def _integer(text: str, otherwise: int) -> int:
@@ -206,7 +199,7 @@ def _integer(text: str, otherwise: int) -> int:
 
 @functools.cache
 def _dataset_name(name: str) -> str:
-    """Returns the project's name of a dataset (PACS for SPG_PACS), the name itself where it is unknown."""
+    """Return the project's name of a dataset (PACS for SPG_PACS), the name itself where it is unknown."""
     load_plugins()
     facts = known_facts(name)
     return facts.name if facts else name
@@ -214,7 +207,7 @@ def _dataset_name(name: str) -> str:
 
 @functools.cache
 def _trainer_name(name: str) -> str:
-    """Returns the project's name of a trainer (SPG for SPG_CGAN), the name itself where it is unknown."""
+    """Return the project's name of a trainer (SPG for SPG_CGAN), the name itself where it is unknown."""
     load_plugins()
     from dassl.engine import TRAINER_REGISTRY
 

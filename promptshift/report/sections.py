@@ -6,22 +6,25 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from promptshift.report.layouts import LAYOUTS, Layout, layout_of, ordered_columns, runs_of
+import promptshift.studies.bench  # noqa: F401 - declares the layout of the runs of studies
+from promptshift.protocols.config_files import is_mini_world
+from promptshift.protocols.seed_table import MINI_NOTE
+from promptshift.report.layouts import ordered_columns, runs_of
 from promptshift.report.rows import MARKS, Row, Traced, rows_of
 from promptshift.report.runs import Run
 from promptshift.results import papers
+from promptshift.results.comparison import (
+    AVERAGE,
+    Difference,
+    Line,
+    Published,
+    comparison,
+    further_columns,
+    summarise,
+)
+from promptshift.results.layout import Layout, layout_of, layouts
 from promptshift.results.significance import Paired, compare
-from promptshift.results.statistics import harmonic_mean, mean
 from promptshift.results.tables import Cell, Measured, Table
-
-AVERAGE, HARMONIC = "average", "H"
-
-
-class Difference(Measured):
-    """Ours less the published number, in percentage points, with its sign."""
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.2f}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +34,7 @@ class Section:
     Attributes:
         name: unique and fit for a file name.
         protocol, dataset, backbone: what it is about; the dataset is "all" where columns are datasets.
-        heading: of the protocol; sections that follow each other with the same one share it.
-        about: what is trained on, what a column is.
+        layout: of the protocol.
         table: accuracies.
         tests: the paired tests, None where there is nothing to compare.
         rows: what `table` was made of.
@@ -43,30 +45,39 @@ class Section:
     protocol: str
     dataset: str
     backbone: str
-    heading: str
-    about: str
+    layout: Layout
     table: Table
     tests: Table | None
     rows: tuple[Row, ...]
     columns: tuple[str, ...]
 
+    @property
+    def heading(self) -> str:
+        """Of the protocol; sections that follow each other with the same one share it."""
+        return self.layout.title
+
+    @property
+    def about(self) -> str:
+        """What is trained on, what a column is."""
+        return self.layout.about
+
 
 def sections_of(runs: Sequence[Run], baseline: str = "") -> list[Section]:
-    """Returns a section for every protocol, dataset and backbone, overviews over datasets first.
+    """Return a section for every protocol, dataset and backbone, overviews over datasets first.
 
     Args:
         runs: every usable run.
         baseline: trainer to compare with; where it is empty or absent: ZeroshotCLIP, else the first row.
     """
     sections = []
-    order = [*LAYOUTS, *sorted({run.protocol for run in runs} - set(LAYOUTS))]
-    for protocol in order:
-        layout, own = layout_of(protocol), runs_of(protocol, runs)
+    names = {*layouts(), *(run.protocol for run in runs)}
+    for protocol in sorted(names, key=lambda name: (layout_of(name).rank, name)):
+        layout = layout_of(protocol)
         tables: dict[tuple[str, str], list[Run]] = {}
-        for run in own:
-            trained_on = layout.table(run)
-            if trained_on is not None:
-                tables.setdefault((run.backbone, trained_on), []).append(run)
+        for run in runs_of(protocol, layout, runs):
+            about = layout.table(run.setting)
+            if about is not None:
+                tables.setdefault((run.backbone, about), []).append(run)
         made = [_section(protocol, layout, name, members, baseline) for name, members in sorted(tables.items())]
         sections += [*_overviews(protocol, layout, made), *made]
     return sections
@@ -74,87 +85,73 @@ def sections_of(runs: Sequence[Run], baseline: str = "") -> list[Section]:
 
 def _section(protocol: str, layout: Layout, name: tuple[str, str], runs: Sequence[Run], baseline: str) -> Section:
     backbone, dataset = name
-    columns = ordered_columns(protocol, dataset, map(layout.column, runs))
+    columns = ordered_columns(layout, dataset, runs)
     rows = rows_of(runs, layout)
-    averaged = [column for column in columns if column not in layout.left_out]
-    extra = [HARMONIC] if protocol == "base_to_new" else [AVERAGE] if layout.average and len(averaged) > 1 else []
-    header = [*columns, *extra]
-    body: list[tuple[Cell, ...]] = []
-    published_notes: list[str] = []
-    shown: set[tuple[str, str]] = set()
-    for row in rows:
-        ours = {column: row.cell(column) for column in columns}
-        ours |= {AVERAGE: row.average(averaged), HARMONIC: row.harmonic()}
-        body.append(
-            (row.label, *(ours[name] or (None if _asks_nothing(row, protocol, name) else "missing") for name in header))
-        )
-        for paper in _published(row, protocol, layout, backbone):
-            printed, *gap = _paper_rows(row, paper, header, ours)
-            body += gap if (row.trainer, paper.source) in shown else [printed, *gap]
-            shown.add((row.trainer, paper.source))
-            published_notes += [f"{paper.source}: {paper.note}"] if paper.note else []
-    notes = [*_general_notes(rows, extra, runs, layout), *dict.fromkeys(published_notes)]
-    place = dataset if dataset != "all" else "all datasets"
-    caption = f"{layout.title}: {place}, {backbone}"
+    extra = further_columns(columns, layout, layout.left_out, least=2)
+    shown: set[str] = set()
+    lines = [_line(row, columns, extra, protocol, layout, backbone, shown) for row in rows]
+    caption = f"{layout.title}: {dataset if dataset != 'all' else 'all datasets'}, {backbone}"
+    notes = _general_notes(rows, extra, runs, layout)
     return Section(
         _file_name(protocol or "other", dataset, backbone),
         protocol,
         dataset,
         backbone,
-        layout.title,
-        layout.about,
-        Table(("accuracy (%)", *header), tuple(body), caption, tuple(notes)),
+        layout,
+        comparison(lines, [*columns, *extra], caption, notes),
         _tests(rows, baseline, f"{caption}: paired differences"),
         tuple(rows),
         tuple(columns),
     )
 
 
-def _asks_nothing(row: Row, protocol: str, column: str) -> bool:
-    """Returns whether an empty cell lacks no run: a method has either no training images, column 0, or some."""
-    return protocol == "few_shot" and (column == "0") != ("0" in row.cells)
+def _line(
+    row: Row,
+    columns: Sequence[str],
+    extra: Sequence[str],
+    protocol: str,
+    layout: Layout,
+    backbone: str,
+    shown: set[str],
+) -> Line:
+    """Return a row with the published ones below it; those in `shown` are not shown again."""
+    measured = row.measured(columns, layout)
+    cells: dict[str, Cell] = {
+        name: measured[name] or (None if layout.lacks_nothing(name, row.cells) else "missing")
+        for name in (*columns, *extra)
+    }
+    published = []
+    for paper in _published(row, protocol, layout, backbone):
+        label = f"{row.trainer}, published: {paper.source}"
+        gap = f"{row.label} − published ({paper.source})"
+        published.append(Published.of(paper, label, gap, printed=label not in shown))
+        shown.add(label)
+    return Line(row.label, cells, published)
 
 
 def _file_name(*words: str) -> str:
-    """Returns words as one name without characters that a file system or a link dislikes."""
+    """Return words as one name without characters that a file system or a link dislikes."""
     return re.sub(r"[^\w.+-]", "", "-".join(words).replace(" ", "_"))
 
 
 def _published(row: Row, protocol: str, layout: Layout, backbone: str) -> list[papers.PaperRow]:
-    """Returns the published rows of a trainer that print a number for some column of this table."""
+    """Return the published rows of a trainer that print a number for some column of this table."""
     run = next(run for column in row.cells.values() for run in column.values())
-    found = papers.find(trainer=row.trainer, protocol=protocol, dataset=layout.paper_dataset(run), backbone=backbone)
+    dataset = layout.published(run.setting)
+    found = papers.find(trainer=row.trainer, protocol=protocol, dataset=dataset, backbone=backbone)
     return [paper for paper in found if any(value is not None for value in paper.values.values())]
 
 
-def _paper_rows(
-    row: Row, paper: papers.PaperRow, header: Sequence[str], ours: dict[str, Traced | None]
-) -> list[tuple[Cell, ...]]:
-    """Returns a published row in the table's columns, and ours less it where both have a number."""
-    values = {name: value for name, value in paper.values.items() if value is not None}
-    printed = [Measured(values[name], paper.std[name]) if name in values else None for name in header]
-    gaps = [
-        Difference(ours[name].mean - values[name]) if name in values and ours.get(name) else None for name in header
-    ]
-    rows: list[tuple[Cell, ...]] = [(f"{row.trainer}, published: {paper.source}", *printed)]
-    if any(gaps):
-        rows.append((f"{row.label} − published ({paper.source})", *gaps))
-    return rows
-
-
 def _general_notes(rows: Sequence[Row], extra: Sequence[str], runs: Sequence[Run], layout: Layout) -> list[str]:
-    """Returns the lines below a table of our runs."""
+    """Return the lines below a table of our runs."""
     notes = []
-    if any(_is_mini(run) for run in runs):
-        from promptshift.protocols.seed_table import MINI_NOTE
-
+    if any(is_mini_world(run.dataset) for run in runs):
         notes.append(MINI_NOTE)
     if any(len(row.seeds) > 1 for row in rows):
         notes.append("Mean ± population standard deviation over seeds.")
     if AVERAGE in extra and (sources := sorted({run.dataset for run in runs} & set(layout.left_out))):
         notes.append(f"The average leaves out {', '.join(sources)}, which was trained on.")
-    if HARMONIC in extra:
-        notes.append("H is that of the mean accuracies over seeds; its spread is that of the H of single seeds.")
+    notes += [_about_derived(name, layout) for name in layout.derived]
     if any(_incomplete(row) for row in rows):
         notes.append("A cell with fewer seeds than its row says so; an average needs every column of a seed.")
     rules = sorted({run.selection for run in runs})
@@ -168,14 +165,17 @@ def _incomplete(row: Row) -> bool:
     return any(set(runs) != set(row.seeds) for runs in row.cells.values())
 
 
-def _is_mini(run: Run) -> bool:
-    from promptshift.protocols.request import is_mini_world
-
-    return is_mini_world(run.dataset)
+def _about_derived(name: str, layout: Layout) -> str:
+    of = (
+        "that of the mean accuracies over seeds"
+        if layout.over == "seeds"
+        else f"the mean of the {name} of single seeds"
+    )
+    return f"{name} is {of}; its spread is that of the {name} of single seeds."
 
 
 def _tests(rows: Sequence[Row], baseline: str, caption: str) -> Table | None:
-    """Returns the paired tests of every other row against the baseline's, None where there is no pair."""
+    """Return the paired tests of every other row against the baseline's, None where there is no pair."""
     names = [row.trainer for row in rows]
     chosen = next((name for name in (baseline, "ZeroshotCLIP") if name in names), names[0] if names else "")
     reference = next((row for row in rows if row.trainer == chosen), None)
@@ -205,82 +205,67 @@ def _p(value: float | None) -> str | None:
 
 
 def _overviews(protocol: str, layout: Layout, sections: Sequence[Section]) -> list[Section]:
-    """Returns, for every backbone with several datasets, the table of their averages (of Base, New and H)."""
-    if protocol not in ("multi_source", "single_source", "base_to_new"):
+    """Returns, for every backbone with several datasets, the table of their averages."""
+    if not layout.has_overview:
         return []
     made = []
     for backbone in dict.fromkeys(section.backbone for section in sections):
         own = [section for section in sections if section.backbone == backbone]
         if len(own) > 1:
-            make = _overview_of_halves if protocol == "base_to_new" else _overview
-            header, body = make(own)
+            make = _overview_of_columns if layout.columns else _overview
+            columns, lines = make(own)
             caption = f"{layout.title}: overview, {backbone}"
             notes = ("A trainer that was run in several configurations on a dataset has no number for it here.",)
-            made.append(
-                Section(
-                    _file_name(protocol, "overview", backbone),
-                    protocol,
-                    "all",
-                    backbone,
-                    layout.title,
-                    layout.about,
-                    Table(header, body, caption, notes),
-                    None,
-                    (),
-                    (),
-                )
-            )
+            name = _file_name(protocol, "overview", backbone)
+            table = comparison(lines, columns, caption, notes)
+            made.append(Section(name, protocol, "all", backbone, layout, table, None, (), ()))
     return made
 
 
 def _only_rows(section: Section) -> dict[str, Row | None]:
-    """Returns trainer -> its row, None where it has several."""
+    """Return trainer -> its row, None where it has several."""
     rows: dict[str, Row | None] = {}
     for row in section.rows:
         rows[row.trainer] = None if row.trainer in rows else row
     return rows
 
 
-def _overview(sections: Sequence[Section]) -> tuple[tuple[str, ...], tuple[tuple[Cell, ...], ...]]:
-    """Returns header and rows: a trainer's average on every dataset, and their mean where all are there."""
-    datasets = [section.dataset for section in sections]
-    by_trainer: dict[str, list[Traced | None]] = {}
-    for index, section in enumerate(sections):
-        for trainer, row in _only_rows(section).items():
-            cells = by_trainer.setdefault(trainer, [None] * len(sections))
-            cells[index] = row.average(section.columns) if row else None
-    body = []
-    for trainer, cells in by_trainer.items():
-        average = Measured(mean([cell.mean for cell in cells])) if all(cells) else None
-        body.append((trainer, *cells, average))
-    return ("accuracy (%)", *datasets, AVERAGE), tuple(body)
-
-
-def _overview_of_halves(sections: Sequence[Section]) -> tuple[tuple[str, ...], tuple[tuple[Cell, ...], ...]]:
-    """Returns header and rows: mean base and new accuracy over the datasets, and H of these means."""
+def _over_datasets(sections: Sequence[Section]) -> dict[str, list[dict[str, Traced | None]]]:
+    """Return trainer -> its numbers on every dataset by column; none where it has no row or several."""
     trainers = dict.fromkeys(row.trainer for section in sections for row in section.rows)
-    body = []
-    for trainer in trainers:
-        rows = [_only_rows(section).get(trainer) for section in sections]
-        base, new = ([row.cell(half) if row else None for row in rows] for half in ("Base", "New"))
-        if all(base) and all(new):
-            b, n = [cell.mean for cell in base], [cell.mean for cell in new]
-            body.append((trainer, str(len(rows)), Measured(mean(b)), Measured(mean(n)), Measured(harmonic_mean(b, n))))
-        body += _published_average(trainer, sections[0].backbone)
-    return ("accuracy (%)", "datasets", "Base", "New", HARMONIC), tuple(body)
+    rows = [(section, _only_rows(section)) for section in sections]
+    return {
+        trainer: [row.measured(of.columns, of.layout) if (row := own.get(trainer)) else {} for of, own in rows]
+        for trainer in trainers
+    }
 
 
-def _published_average(trainer: str, backbone: str) -> list[tuple[Cell, ...]]:
-    """Returns the published rows of a trainer's average over the papers' eleven datasets."""
-    found = papers.find(trainer=trainer, protocol="base_to_new", dataset=AVERAGE, backbone=backbone)
-    return [
-        (
-            f"{trainer}, published: {row.source}",
-            "11",
-            *(
-                Measured(value, row.std[half]) if (value := row.values.get(half)) is not None else None
-                for half in ("Base", "New", HARMONIC)
-            ),
-        )
-        for row in found
-    ]
+def _overview(sections: Sequence[Section]) -> tuple[list[str], list[Line]]:
+    """Return columns and rows: a trainer's average on every dataset, and their mean where all are there."""
+    datasets = [section.dataset for section in sections]
+    lines = []
+    for trainer, numbers in _over_datasets(sections).items():
+        cells = {dataset: found.get(AVERAGE) for dataset, found in zip(datasets, numbers, strict=True)}
+        values = {dataset: {trainer: cell and cell.mean} for dataset, cell in cells.items()}
+        lines.append(Line(trainer, cells | {AVERAGE: summarise(values, datasets)[AVERAGE]}))
+    return [*datasets, AVERAGE], lines
+
+
+def _overview_of_columns(sections: Sequence[Section]) -> tuple[list[str], list[Line]]:
+    """Return columns and rows: the mean of every column over the datasets, and what is derived from these means."""
+    layout, backbone, protocol = sections[0].layout, sections[0].backbone, sections[0].protocol
+    shown = [*layout.columns, *further_columns(layout.columns, layout, layout.left_out, least=2)]
+    lines = []
+    for trainer, numbers in _over_datasets(sections).items():
+        values = {
+            column: {index: (cell := found.get(column)) and cell.mean for index, found in enumerate(numbers)}
+            for column in layout.columns
+        }
+        found = summarise(values, layout.columns, layout)
+        complete = all(summary and summary.complete for summary in (found[column] for column in layout.columns))
+        cells = {"datasets": str(len(sections))} | {name: Measured(found[name].mean) for name in shown if complete}
+        published = papers.find(trainer=trainer, protocol=protocol, dataset=AVERAGE, backbone=backbone)
+        below = [Published.of(row, f"{trainer}, published: {row.source}") for row in published]
+        below = [dataclasses.replace(row, cells=row.cells | {"datasets": "11"}, note="") for row in below]
+        lines.append(Line(trainer if complete else None, cells, below))
+    return ["datasets", *shown], lines

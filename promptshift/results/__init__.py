@@ -3,6 +3,8 @@
 record      the `result.json` of one run
 collect     finding records below folders, naming the runs that have none
 statistics  mean, spreads and harmonic mean over seeds
+layout      how the runs of a protocol make tables, as protocols declare it
+comparison  the one maker of tables: numbers over seeds, averages, published rows
 tables      one table value, written as Markdown, CSV or LaTeX
 papers      published numbers (`papers/*.yaml`)
 parse_logs  reading accuracies out of CoOp-style log files

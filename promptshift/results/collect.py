@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from dassl.utils import read_json
 from dassl.utils.errors import UserError
 from promptshift.results.record import FILE_NAME, Record, read_result
 
@@ -35,7 +35,7 @@ class Found:
 
 
 def inspect(folder: str | Path) -> Found:
-    """Returns what one run folder holds."""
+    """Return what one run folder holds."""
     folder = Path(folder)
     path = folder / FILE_NAME
     if path.exists():
@@ -49,16 +49,16 @@ def inspect(folder: str | Path) -> Found:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Returns whether a file is a JSON object that never claimed to be one of our results."""
+    """Return whether a file is a JSON object that never claimed to be one of our results."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path)
+    except UserError:
         return False
     return isinstance(content, dict) and "schema_version" not in content
 
 
 def collect(roots: Iterable[str | Path]) -> list[Found]:
-    """Returns every run below `roots`, sorted by folder: finished ones, unfinished ones and unreadable ones.
+    """Return every run below `roots`, sorted by folder: finished ones, unfinished ones and unreadable ones.
 
     Raises:
         UserError: a root is not a folder, or no run was found below any of them.

@@ -36,9 +36,8 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dassl.utils.errors import UserError
+from dassl.utils.yaml_reader import read_yaml
 from promptshift.paths import checkout
 
 
@@ -88,10 +87,10 @@ def find(
     ablation: str = "",
     folder: str | Path | None = None,
 ) -> list[PaperRow]:
-    """Returns the published rows that match every given filter, in the order of files and tables.
+    """Return the published rows that match every given filter, in the order of files and tables.
 
     Args:
-        trainer: registered trainer name, with the method it builds on behind it (DPC_CoOp); any when None, as for
+        trainer: registered trainer name, followed by the method it builds on (DPC_CoOp); None stands for any, as in
             the other filters.
         protocol: protocol name.
         dataset: DATASET.NAME, "all" for tables whose columns are datasets, "average" for means of CoOp's eleven.
@@ -112,7 +111,7 @@ def find(
 
 
 def load_papers(folder: str | Path | None = None) -> tuple[Paper, ...]:
-    """Returns every paper below `folder` (the checkout's `papers/` when None), sorted by file name.
+    """Return every paper below `folder` (the checkout's `papers/` when None), sorted by file name.
 
     Raises:
         UserError: a file is not YAML or does not fit the schema; the line names the file and the place.
@@ -126,21 +125,21 @@ def _load(folder: Path) -> tuple[Paper, ...]:
 
 
 def _read_paper(path: Path) -> Paper:
-    """Reads one file of `papers/`."""
+    """Read one file of `papers/`."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
         origin = f"{content['paper']} (arXiv {content['arxiv']})"
         rows = [row for table in content["tables"] for row in _rows(table, content["trainers"], origin)]
         facts = tuple((what, str(value), where) for what, value, where in content.get("facts", []))
         return Paper(content["paper"], content["arxiv"], content["title"], tuple(rows), facts)
     except KeyError as error:
         raise UserError(f"{path}: key {error} is missing; the schema stands in promptshift/results/papers.py") from None
-    except (yaml.YAMLError, TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} does not fit the schema of promptshift/results/papers.py: {error}") from None
 
 
 def _rows(table: dict[str, Any], trainers: dict[str, list[str]], origin: str) -> list[PaperRow]:
-    """Returns the rows of one table.
+    """Return the rows of one table.
 
     Raises:
         ValueError: a row is not as long as the list of columns, or a cell is no number.
@@ -184,7 +183,7 @@ def _row(
 
 
 def _value(cell: float | str | None) -> tuple[float | None, float | None]:
-    """Returns (value, spread) of a cell such as 92.8, "92.8 ± 0.2" or None."""
+    """Return (value, spread) of a cell such as 92.8, "92.8 ± 0.2" or None."""
     if cell is None:
         return None, None
     value, _, std = str(cell).partition("±")

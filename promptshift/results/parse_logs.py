@@ -34,7 +34,7 @@ class Found:
 
 
 def read_log(path: Path, keyword: str, end_signals: Sequence[str]) -> float | None:
-    """Returns the last `* <keyword>: <number>%` after a line that equals an end signal, None without one."""
+    """Return the last `* <keyword>: <number>%` after a line that equals an end signal, None without one."""
     pattern = re.compile(rf"\* {re.escape(keyword)}: ([-+.\deE]+)%")
     ended, value = False, None
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -46,7 +46,7 @@ def read_log(path: Path, keyword: str, end_signals: Sequence[str]) -> float | No
 
 
 def read_run(folder: Path, keyword: str, end_signals: Sequence[str]) -> Found | None:
-    """Returns the value of one run folder: from `result.json` where it has one, else from the newest log with one."""
+    """Return the value of one run folder: from `result.json` where it has one, else from the newest log with one."""
     record = inspect(folder).record
     metric = _METRIC.get(keyword, keyword)
     if record is not None and metric in record["metrics"]:
@@ -62,7 +62,7 @@ def read_run(folder: Path, keyword: str, end_signals: Sequence[str]) -> Found | 
 
 
 def parse_folder(folder: Path, keyword: str, end_signals: Sequence[str], use_ci95: bool) -> float:
-    """Prints every run below `folder` and their summary; returns the mean in percent.
+    """Print every run below `folder` and their summary; return the mean in percent.
 
     Raises:
         UserError: `folder` is no folder, or no run below it has a result.
@@ -95,7 +95,7 @@ def parse_folder(folder: Path, keyword: str, end_signals: Sequence[str], use_ci9
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, or 2 after one line on stderr."""
+    """Run the command; return 0, or 2 after one line on stderr."""
     parser = argparse.ArgumentParser("parse_test_res.py", description="Mean and spread of the results of several runs.")
     parser.add_argument("directory", type=Path, help="folder with one run folder per seed")
     parser.add_argument("--ci95", action="store_true", help="95%% confidence interval instead of the std")
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse_experiments(directory: Path, keyword: str, end_signals: Sequence[str], use_ci95: bool) -> None:
-    """Parses every folder in `directory` and prints the mean of their means.
+    """Parse every folder in `directory` and print the mean of their means.
 
     Raises:
         UserError: `directory` is no folder or holds none, or one of them has no result.

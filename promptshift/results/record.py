@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import resource
@@ -12,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypedDict
 
-from dassl.utils import write_json
-from dassl.utils.errors import UserError, suggest
+from dassl.utils import read_json, write_json
+from dassl.utils.errors import UserError, shorten, suggest
 from promptshift.paths import checkout, is_installed
 
 SCHEMA_VERSION = 1
@@ -108,7 +107,7 @@ _CHOICES = {
 
 
 def write_result(output_dir: str | Path, record: Record) -> Path:
-    """Writes `output_dir/result.json` atomically and returns its path.
+    """Write `output_dir/result.json` atomically and return its path.
 
     Raises:
         UserError: a field is missing, unknown, of the wrong type or out of range.
@@ -121,7 +120,7 @@ def write_result(output_dir: str | Path, record: Record) -> Path:
 
 
 def read_result(path: str | Path) -> Record:
-    """Reads one `result.json`, given itself or the folder that holds it.
+    """Read one `result.json`, given itself or the folder that holds it.
 
     Raises:
         UserError: the file is missing or not JSON, a field is missing, unknown, of the wrong type or
@@ -129,11 +128,11 @@ def read_result(path: str | Path) -> Record:
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
+    if not path.exists():
+        raise UserError(f"{path} does not exist: the run has not finished")
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: the run has not finished") from None
-    except (OSError, ValueError) as error:
+        fields = read_json(path)
+    except UserError as error:
         raise UserError(f"{path} is not a readable result file ({error}); run the job again") from None
     if not isinstance(fields, dict):
         raise UserError(f"{path} holds a {type(fields).__name__} where a result (a JSON object) is expected")
@@ -142,30 +141,35 @@ def read_result(path: str | Path) -> Record:
 
 
 def _check(fields: dict[str, Any], path: Path) -> None:
-    """Raises a UserError that names the first field of `fields` that does not fit the schema."""
+    """Raise a UserError that names the first field of `fields` that does not fit the schema."""
     for name in fields:
         if name not in _TYPES:
-            raise UserError(f"{path}: unknown field {name!r}{suggest(name, list(_TYPES))}")
+            raise UserError(f"{path}: unknown field {_shown(name)}{suggest(shorten(name), list(_TYPES))}")
     for name, types in _TYPES.items():
         if name not in fields:
             raise UserError(f"{path}: field {name!r} is missing")
         value = fields[name]
         if not isinstance(value, types) or isinstance(value, bool):
             wanted = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
-            raise UserError(f"{path}: field {name!r} is {value!r}, allowed: {wanted}")
+            raise UserError(f"{path}: field {name!r} is {_shown(value)}, allowed: {wanted}")
         if name in _CHOICES and value not in _CHOICES[name]:
-            raise UserError(f"{path}: field {name!r} is {value!r}, allowed: {', '.join(map(str, _CHOICES[name]))}")
+            allowed = ", ".join(map(str, _CHOICES[name]))
+            raise UserError(f"{path}: field {name!r} is {_shown(value)}, allowed: {allowed}")
+    for name in ("source_domains", "target_domains"):
+        if not all(isinstance(domain, str) for domain in fields[name]):
+            raise UserError(f"{path}: field {name!r} is {_shown(fields[name])}, allowed: a list of str")
     _check_numbers(fields, path)
 
 
 def _check_numbers(fields: dict[str, Any], path: Path) -> None:
-    """Raises a UserError for metrics that are absent, not finite numbers or not percentages."""
+    """Raise a UserError for metrics that are absent, not finite numbers or not percentages."""
     metrics = fields["metrics"]
     if "accuracy" not in metrics:
         raise UserError(f"{path}: field 'metrics.accuracy' is missing")
     for name, value in metrics.items():
         if isinstance(value, bool) or not isinstance(value, _NUMBER) or not math.isfinite(value):
-            raise UserError(f"{path}: field 'metrics.{name}' is {value!r}, allowed: a finite number")
+            shown = f"'metrics.{shorten(name, 60)}'"
+            raise UserError(f"{path}: field {shown} is {_shown(value)}, allowed: a finite number")
     for name in ("accuracy", "error_rate", "macro_f1"):
         # A sum of float percentages may exceed 100 by a rounding error.
         if not -1e-6 <= metrics.get(name, 0.0) <= 100 + 1e-6:
@@ -175,8 +179,13 @@ def _check_numbers(fields: dict[str, Any], path: Path) -> None:
             raise UserError(f"{path}: field {name!r} is {fields[name]!r}, allowed: a finite number of at least 0")
 
 
+def _shown(value: Any) -> str:
+    """Return a value that may be of any size as a message quotes it."""
+    return shorten(repr(value), 80)
+
+
 def environment_versions() -> dict[str, str | None]:
-    """Returns the versions of Python and of the libraries that numbers depend on, None where not installed."""
+    """Return the versions of Python and of the libraries that numbers depend on, None where not installed."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name, distribution in _DISTRIBUTIONS.items():
         try:
@@ -187,7 +196,7 @@ def environment_versions() -> dict[str, str | None]:
 
 
 def git_hash() -> str | None:
-    """Returns the commit of the checkout ("-dirty" appended when tracked files differ), None outside git."""
+    """Return the commit of the checkout ("-dirty" appended when tracked files differ), None outside git."""
     if is_installed():  # a repository around the installation says nothing of it
         return None
     command = ["git", "-C", str(checkout()), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -199,7 +208,7 @@ def git_hash() -> str | None:
 
 
 def peak_memory_mb(device: Any = "cpu") -> float:
-    """Returns the most memory held so far, in MiB.
+    """Return the most memory held so far, in MiB.
 
     Args:
         device: what the run computed on, anything that `torch.device` takes. On CUDA the number is the

@@ -32,7 +32,7 @@ class Paired:
 
 
 def compare(method: Mapping[Hashable, float], baseline: Mapping[Hashable, float]) -> Paired | None:
-    """Returns the comparison over the keys that both have, None where there are none.
+    """Return the comparison over the keys that both have, None where there are none.
 
     Args:
         method, baseline: accuracy in percent by pair, e.g. by (target, seed).

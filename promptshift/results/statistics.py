@@ -10,12 +10,12 @@ mean = statistics.fmean
 
 
 def population_std(values: Sequence[float]) -> float:
-    """Returns the standard deviation with divisor n (numpy's default, what CoOp's tables print)."""
+    """Return the standard deviation with divisor n (numpy's default, what CoOp's tables print)."""
     return statistics.pstdev(values)
 
 
 def sample_std(values: Sequence[float]) -> float:
-    """Returns the standard deviation with divisor n - 1.
+    """Return the standard deviation with divisor n - 1.
 
     Raises:
         statistics.StatisticsError: fewer than two values.
@@ -24,7 +24,7 @@ def sample_std(values: Sequence[float]) -> float:
 
 
 def ci95(values: Sequence[float]) -> float:
-    """Returns the half width of the 95 % interval that Dassl's `compute_ci95` defines.
+    """Return the half width of the 95 % interval that Dassl's `compute_ci95` defines.
 
     1.96 * population std / sqrt(n). For the usual three seeds this normal approximation is too narrow
     (Student's t would be 4.30 instead of 1.96); it is kept because published tables use it.
@@ -33,7 +33,7 @@ def ci95(values: Sequence[float]) -> float:
 
 
 def harmonic_mean(base: Sequence[float], new: Sequence[float]) -> float:
-    """Returns 2BN / (B + N) of the means B over `base` and N over `new`; 0 when either mean is 0.
+    """Return 2BN / (B + N) of the means B over `base` and N over `new`; 0 when either mean is 0.
 
     The mean over seeds comes first and the harmonic mean second, as in CoCoOp (arXiv 2203.05557).
     """

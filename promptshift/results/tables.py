@@ -38,7 +38,7 @@ class Measured:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Measured:
-        """Returns mean and population standard deviation of `values`; one value alone has no spread."""
+        """Return mean and population standard deviation of `values`; one value alone has no spread."""
         return cls(mean(values), population_std(values) if len(values) > 1 else None)
 
     def __str__(self) -> str:
@@ -67,12 +67,12 @@ class Table:
                 raise ValueError(f"row {row!r} has {len(row)} cells, the header has {len(self.header)}")
 
     def markdown(self) -> str:
-        """Returns the table for Markdown and for the terminal, two decimals."""
+        """Return the table for Markdown and for the terminal, two decimals."""
         parts = [self.caption, self._grid("github"), *self.notes]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def latex(self) -> str:
-        """Returns a `table` environment that needs the booktabs package, two decimals."""
+        """Return a `table` environment that needs the booktabs package, two decimals."""
         lines = [r"\begin{table}", r"\centering"]
         if self.caption:
             lines.append(rf"\caption{{{self.caption.translate(_LATEX)}}}")
@@ -81,7 +81,7 @@ class Table:
         return "\n".join([*lines, r"\end{table}"]) + "\n"
 
     def csv(self) -> str:
-        """Returns header and rows at full precision; a column with spreads is followed by its `std` column."""
+        """Return header and rows at full precision; a column with spreads is followed by its `std` column."""
         spread = [
             any(isinstance(row[i], Measured) and row[i].std is not None for row in self.rows)
             for i in range(len(self.header))
@@ -100,7 +100,7 @@ class Table:
         return buffer.getvalue()
 
     def write(self, folder: str | Path, stem: str = "table") -> list[Path]:
-        """Writes `<stem>.md`, `<stem>.csv` and `<stem>.tex` atomically; returns their paths."""
+        """Write `<stem>.md`, `<stem>.csv` and `<stem>.tex` atomically; return their paths."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         texts = {".md": self.markdown(), ".csv": self.csv(), ".tex": self.latex()}
@@ -117,7 +117,7 @@ class Table:
 
 
 def _csv_fields(cell: Cell, spread: bool) -> list[str]:
-    """Returns the one or two CSV fields of a cell."""
+    """Return the one or two CSV fields of a cell."""
     if isinstance(cell, Measured):
         first, second = repr(cell.mean), "" if cell.std is None else repr(cell.std)
     else:

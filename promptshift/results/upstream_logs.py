@@ -32,12 +32,12 @@ class LogRun:
     options: dict[str, str]
 
     def words(self, key: str) -> list[str]:
-        """Returns the words of a list such as "['art', 'sketch']"."""
+        """Return the words of a list such as "['art', 'sketch']"."""
         return _WORD.findall(self.options.get(key, ""))
 
 
 def read_log_run(folder: Path) -> LogRun | None:
-    """Returns the finished run of a folder that has a log and no result, None where the log shows none.
+    """Return the finished run of a folder that has a log and no result, None where the log shows none.
 
     Raises:
         OSError: the log cannot be read.
@@ -50,7 +50,7 @@ def read_log_run(folder: Path) -> LogRun | None:
 
 
 def _options(lines: list[str]) -> dict[str, str]:
-    """Returns the configuration that a log prints under its "Config" heading."""
+    """Return the configuration that a log prints under its "Config" heading."""
     options: dict[str, str] = {}
     place: list[tuple[int, str]] = []  # the open blocks: indentation and name
     inside = False

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 
-import yaml
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default, merge_file, merge_opts
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
+from dassl.utils.yaml_reader import read_yaml
 from promptshift.paths import load_plugins
+from promptshift.runs.options import add_keys, complete
 
 # what may differ between two runs of the same configuration: places, speed and talk
 _NOT_HASHED = (
@@ -67,33 +68,6 @@ _LIST_FLAGS = {
 # SPG's codes of whole datasets, for its cross-dataset runs
 _DATASET_CODES = {"d": "DomainNet", "o": "OfficeHome", "p": "PACS", "t": "TerraIncognita", "v": "VLCS"}
 
-# what the train.py of the public repositories declares for their trainer files, which bring no block of their own;
-# a block of the same name that one of our trainers declares (BLOCK, DEFAULTS) stands instead
-_IVLP = dict(
-    N_CTX_VISION=2, N_CTX_TEXT=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=9, PROMPT_DEPTH_TEXT=9
-)
-_MAPLE = dict(N_CTX=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH=9)
-_PUBLIC_BLOCKS = {
-    "COOP": dict(N_CTX=16, CSC=False, CTX_INIT="", PREC="fp16", CLASS_TOKEN_POSITION="end"),
-    "COCOOP": dict(N_CTX=16, CTX_INIT="", PREC="fp16"),
-    "MAPLE": _MAPLE,
-    "PROMPTALIGN": _MAPLE,
-    "IVLP": _IVLP,
-    "VPT": dict(N_CTX_VISION=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=1),
-    "PROMPTSRC": _IVLP
-    | dict(N_CTX_VISION=4, N_CTX_TEXT=4, TEXT_LOSS_WEIGHT=25, IMAGE_LOSS_WEIGHT=10, GPA_MEAN=15, GPA_STD=1),
-    "PROMPTKD": _IVLP
-    | dict(
-        N_CTX_VISION=4,
-        N_CTX_TEXT=4,
-        PROJECT_LAYER=2,
-        CE_WEIGHT=1.0,
-        KD_WEIGHT=1.0,
-        TEMPERATURE=1.0,
-        TEACHER_NAME="ViT-L/14",
-    ),
-}
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
@@ -133,50 +107,32 @@ def parser() -> argparse.ArgumentParser:
 
 def extend_cfg(cfg: CN) -> None:
     """Adds the project's keys, every registered trainer's own block (its DEFAULTS), then the public blocks left."""
-    cfg.DETERMINISTIC = False  # only kernels that repeat exactly, also on a GPU
-    cfg.STAGE = ""  # filled in: what the stage that a run learns from is made with
-    cfg.PROTOCOL = ""  # recorded in result.json: which protocol asked for the run
-    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all | base | new
-    cfg.DATASET.DOWNLOAD = True  # try to download what is missing
-    cfg.DATASET.FINGERPRINT = ""  # names the images a stage was made from
-    cfg.DATASET.FOLDER = ""  # FolderDG: the folder of your own images, below DATASET.ROOT
-    cfg.DATASET.TEST_ALL = False  # test on every image of the targets, also where they are the sources
-    cfg.DATASET.VARIANT = ""  # a dataset's other version (DomainNet: full)
-    cfg.MODEL.BACKBONE.PATH = ""  # local CLIP weights
-    cfg.MODEL.TEXT_CHUNK = 16384  # most text tokens that run at once (memory bound, changes no number)
-    cfg.TEST.FEATURE_CACHE = True  # keep frozen image features of test images on disk
-    cfg.TEST.EVAL_FREQ = 1  # epochs between validations under best_val
-    cfg.TEST.TTA_BATCH = 0  # images adapted together at test time; 0: as many as memory allows
-    cfg.TEST.STRICT = False  # at test time, stop at an unreadable image (else: wrong)
-    cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # K > 0: train on K stored views of each image instead of fresh ones
-    for name in TRAINER_REGISTRY.registered_names():
-        trainer = TRAINER_REGISTRY.get(name)
-        if getattr(trainer, "BLOCK", "") and trainer.BLOCK not in cfg.TRAINER:
-            cfg.TRAINER[trainer.BLOCK] = CN(trainer.DEFAULTS)
-    for block, defaults in _PUBLIC_BLOCKS.items():
-        if block not in cfg.TRAINER:
-            cfg.TRAINER[block] = CN(defaults)
+    add_keys(cfg)
 
 
-def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
+def build_cfg(argv: list[str], of_files: dict | None = None) -> tuple[CN, argparse.Namespace]:
     """Command line -> (frozen configuration, parsed flags), checked before anything is loaded.
+
+    Args:
+        argv: the words.
+        of_files: what the files of earlier command lines made, by their names, so that each is read once; filled here.
 
     Raises:
         UserError: unknown flag, file, key, trainer, dataset or value.
     """
     load_plugins()
     args = parser().parse_args(argv)
-    cfg = get_cfg_default()
-    extend_cfg(cfg)
-    _give_back_swallowed_keys(args, cfg)
     trainer = TRAINER_REGISTRY.get(args.trainer or _trainer_named_in(args.config_file))
     aliases = getattr(trainer, "KEY_ALIASES", {})
-    for path in (args.dataset_config_file, args.config_file):
-        if path:
-            merge_file(cfg, path, aliases=aliases)
-    merge_opts(cfg, [*_dataset_flags_as_opts(args), *_flags_as_opts(args, cfg)], source="command line")
-    merge_opts(cfg, args.opts, source="command line", aliases=aliases)
-    _check(cfg, trainer)
+    files, of_files = (trainer, args.dataset_config_file, args.config_file), {} if of_files is None else of_files
+    if files not in of_files:
+        of_files[files] = _of_files(files[1:], aliases)
+    cfg, sources = of_files[files][0].clone(), dict(of_files[files][1])
+    _give_back_swallowed_keys(args, cfg)
+    merge_opts(cfg, [*_dataset_flags_as_opts(args), *_flags_as_opts(args, cfg)], sources=sources)
+    merge_opts(cfg, args.opts, aliases=aliases, sources=sources)
+    _check_dataset(cfg)
+    complete(cfg, trainer, sources)
     if cfg.DATASET.TEST_ALL and not args.eval_only:
         raise UserError(
             "DATASET.TEST_ALL: True makes the training images test images; only with --eval-only, for a "
@@ -185,6 +141,15 @@ def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
     cfg.STAGE = "" if args.eval_only else stage_hash(cfg)
     cfg.freeze()
     return cfg, args
+
+
+def _of_files(paths: tuple[str, ...], aliases: dict) -> tuple[CN, dict]:
+    """The defaults with the files merged in that are named, and the file of every key that one of them sets."""
+    cfg, sources = get_cfg_default(), {}
+    extend_cfg(cfg)
+    for path in filter(None, paths):
+        merge_file(cfg, path, aliases=aliases, sources=sources)
+    return cfg, sources
 
 
 def _give_back_swallowed_keys(args: argparse.Namespace, cfg: CN) -> None:
@@ -203,9 +168,8 @@ def _trainer_named_in(path: str) -> str:
     name = ""
     if path:
         try:
-            with open(path) as file:
-                name = ((yaml.safe_load(file) or {}).get("TRAINER") or {}).get("NAME", "")
-        except (OSError, yaml.YAMLError, AttributeError):
+            name = ((read_yaml(path) or {}).get("TRAINER") or {}).get("NAME", "")
+        except (UserError, AttributeError):
             name = ""  # merge_file reports the file itself
     if not name and not path:
         raise UserError("--trainer: no trainer given; allowed: " + ", ".join(TRAINER_REGISTRY.registered_names()))
@@ -240,18 +204,12 @@ def _dataset_flags_as_opts(args: argparse.Namespace) -> list:
     return [*opts, "DATASET.TEST_ALL", True, "TEST.SPLIT", "test"] if args.eval_only else [*opts, "TEST.SPLIT", "val"]
 
 
-def _check(cfg: CN, trainer: type) -> None:
+def _check_dataset(cfg: CN) -> None:
     from dassl.data.datasets import DATASET_REGISTRY
 
     if not cfg.DATASET.NAME:
         raise UserError("DATASET.NAME is empty; give --dataset-config-file or DATASET.NAME")
     DATASET_REGISTRY.get(cfg.DATASET.NAME)
-    if cfg.DATASET.SUBSAMPLE_CLASSES not in ("all", "base", "new"):
-        raise UserError(f"DATASET.SUBSAMPLE_CLASSES: '{cfg.DATASET.SUBSAMPLE_CLASSES}'; allowed: all, base, new")
-    if cfg.TEST.FINAL_MODEL not in ("last_step", "best_val"):
-        raise UserError(f"TEST.FINAL_MODEL: '{cfg.TEST.FINAL_MODEL}'; allowed: last_step, best_val")
-    if hasattr(trainer, "check_options"):
-        trainer.check_options(cfg)
 
 
 def flatten(cfg: CN, prefix: str = "") -> dict:

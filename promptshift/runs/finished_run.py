@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,8 +11,12 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY, TrainerBase
 from dassl.utils import load_checkpoint
 from dassl.utils.errors import UserError
+from dassl.utils.loading import load_weights as load_state
+from dassl.utils.torchtools import BEST, find_checkpoints
 from promptshift.runs.config import flatten
 from promptshift.runs.stored_config import read_config
+
+log = logging.getLogger(__name__)
 
 # what must agree with the run that would be made if none were named
 SAME_DATA = (
@@ -53,7 +58,7 @@ def check_run(folder: str | Path, key: str, expected: CN, same: Iterable[str] = 
     """
     found = run_options(folder, key)
     if found is None:
-        print(f"{key}: {folder} holds no config.yaml; its dataset, classes, shots and seed cannot be checked")
+        log.info(f"{key}: {folder} holds no config.yaml; its dataset, classes, shots and seed cannot be checked")
         return
     wanted = flatten(expected)
     if TRAINER_REGISTRY.get(found["TRAINER.NAME"]) is not TRAINER_REGISTRY.get(wanted["TRAINER.NAME"]):
@@ -63,6 +68,19 @@ def check_run(folder: str | Path, key: str, expected: CN, same: Iterable[str] = 
         values = [list(value) if isinstance(value, tuple | list) else value for value in (found[name], wanted[name])]
         if values[0] != values[1]:
             raise UserError(f"{key}: {folder} is a run with {name} {values[0]}, expected {values[1]}")
+
+
+def deployed_epoch(trainer: TrainerBase, folder: str | Path) -> int | None:
+    """The checkpoint that the run in `folder` tested: None for its best one, else the number of its last epoch."""
+    folders = [Path(folder, name) for name in trainer.get_model_names()]
+    if any((place / BEST).is_file() for place in folders):
+        return None
+    return max((epoch for place in folders for epoch in find_checkpoints(str(place))), default=None)
+
+
+def load_tested(trainer: TrainerBase, folder: str | Path, epoch: int | None = None) -> None:
+    """Loads the weights that the run in `folder` tested, or those of another epoch (from 1)."""
+    trainer.load_model(str(folder), epoch=deployed_epoch(trainer, folder) if epoch is None else epoch)
 
 
 def load_weights(trainer: TrainerBase, folder: str | Path, key: str, epoch: int = 0) -> None:
@@ -77,20 +95,15 @@ def load_weights(trainer: TrainerBase, folder: str | Path, key: str, epoch: int 
     Raises:
         UserError: there is no checkpoint, or it does not fit.
     """
-    from promptshift.runs.run import deployed_epoch  # runs know trainers, not the other way round
-
     folder, names = Path(folder).expanduser(), trainer.get_model_names()
     if folder.is_file() and len(names) == 1:
         _load_file(trainer, names[0], folder, key)
         return
     if not any((folder / name).is_dir() for name in names):
         raise UserError(f"{key}: {folder} holds no checkpoint of {', '.join(names)}")
-    trainer.load_model(str(folder), epoch=epoch or deployed_epoch(trainer, folder))
+    load_tested(trainer, folder, epoch or None)
 
 
 def _load_file(trainer: TrainerBase, name: str, path: Path, key: str) -> None:
-    try:
-        trainer._models[name].load_state_dict(load_checkpoint(path)["state_dict"])
-    except RuntimeError as error:  # other names or shapes
-        raise UserError(f"{key}: {path} does not fit {name}: {' '.join(str(error).split())}") from None
-    print(f"Load {path} to {name}")
+    load_state(trainer._models[name], load_checkpoint(path)["state_dict"], name, f"{key}: {path}")
+    log.info(f"Load {path} to {name}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.results import papers
+from promptshift.results.layout import Setting, layout_of, tables_of
 
 
 def method_name(cfg: CN, trainer: str = "") -> str:
@@ -19,22 +22,30 @@ def method_name(cfg: CN, trainer: str = "") -> str:
     return "_".join(filter(None, (trainer or registered.__name__, block.get("BACKBONE", ""))))
 
 
-def published_cells(cfg: CN) -> list[tuple[papers.PaperRow, str]]:
-    """Published rows of this configuration's method, protocol and backbone, each with the column that it fills."""
+def setting_of(cfg: CN) -> Setting:
+    """What a configuration asks for, as far as the place of its result in a table depends on it."""
     from datasets._image_facts import find_facts
 
     try:
         dataset = find_facts(cfg.DATASET.NAME).name
     except UserError:  # a dataset in no table
         dataset = cfg.DATASET.NAME
-    table, columns = {
-        "single_source": (dataset, cfg.DATASET.SOURCE_DOMAINS),  # columns are the domains trained on
-        **dict.fromkeys(("cross_dataset", "xd", "imagenet_variants"), ("all", [dataset])),  # the datasets tested on
-        "base_to_new": (dataset, [cfg.DATASET.SUBSAMPLE_CLASSES.capitalize()]),
-        "few_shot": (dataset, [str(cfg.DATASET.NUM_SHOTS)]),
-    }.get(cfg.PROTOCOL, (dataset, cfg.DATASET.TARGET_DOMAINS))
-    rows = papers.find(trainer=method_name(cfg), protocol=cfg.PROTOCOL, dataset=table, backbone=cfg.MODEL.BACKBONE.NAME)
-    return [(row, column) for row in rows for column in columns if row.values.get(column) is not None]
+    data, folder = cfg.DATASET, Path(cfg.OUTPUT_DIR)
+    sources, targets = tuple(data.SOURCE_DOMAINS), tuple(data.TARGET_DOMAINS)
+    return Setting(dataset, sources, targets, data.SUBSAMPLE_CLASSES, data.NUM_SHOTS, cfg.TEST.SPLIT, folder)
+
+
+def published_cells(cfg: CN) -> list[tuple[papers.PaperRow, str]]:
+    """Published rows of this configuration's method, protocol and backbone, each with the column that it fills."""
+    layout, setting = layout_of(cfg.PROTOCOL), setting_of(cfg)
+    rows = papers.find(
+        trainer=method_name(cfg),
+        protocol=tables_of(cfg.PROTOCOL),
+        dataset=layout.published(setting),
+        backbone=cfg.MODEL.BACKBONE.NAME,
+    )
+    column = layout.column(setting)
+    return [(row, column) for row in rows if row.values.get(column) is not None]
 
 
 def expected_accuracy(cfg: CN) -> float | None:

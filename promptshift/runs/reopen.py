@@ -1,43 +1,67 @@
-"""A trained run without its images: what predicting needs, from the run's folder alone."""
+"""The one way to open a finished run: without its images, from its folder alone, or with them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default, merge_opts
-from dassl.engine import TRAINER_REGISTRY, TrainerX
-from dassl.utils import read_json
-from dassl.utils.errors import UserError
+from dassl.data import ClassNames
+from dassl.engine import TrainerX, build_trainer
+from dassl.talk import quiet
+from dassl.utils import read_json, set_random_seed
+from dassl.utils.errors import UserError, shorten
 from promptshift.paths import load_plugins
 from promptshift.results.collect import inspect
 from promptshift.runs.config import concerns, extend_cfg, flatten
-from promptshift.runs.run import CLASSES_FILE, deployed_epoch
+from promptshift.runs.finished_run import load_tested
+from promptshift.runs.run import CLASSES_FILE
 from promptshift.runs.stored_config import read_config
 
 
-def load_run(folder: str | Path) -> TrainerX:
+def reopen(folder: str | Path, images: bool = False, trained: str | Path | None = None, key: str = "") -> TrainerX:
     """The trainer of a finished run with the weights that the run tested, in eval mode.
 
-    The configuration, the class names and the weights come from the folder; no image and no data folder is looked at.
+    Without images the configuration, the class names and the weights come from the run's folder, and no data folder is
+    looked at. With images the run's dataset is read again, under its seed.
+
+    Args:
+        folder: the run's.
+        images: whether the trainer gets its loaders.
+        trained: the run whose weights it tested, itself when None.
+        key: what names the folder, for error messages.
 
     Raises:
-        UserError: `folder` holds no finished run, or one without weights (an evaluation only).
+        UserError: `folder` holds no finished run or `trained` no weights, or images are asked for and are not there.
     """
-    folder = Path(folder)
+    folder, named = Path(folder), f"{key} {folder}".strip()
     if not folder.is_dir():
-        raise UserError(f"--run {folder}: no such folder; give the output folder of a finished run")
+        raise UserError(f"{named}: no such folder; give the output folder of a finished run")
     found = inspect(folder)
     if found.record is None:
-        raise UserError(f"--run {folder}: {found.problem}")
+        raise UserError(f"{named}: {found.problem}")
     load_plugins()
-    cfg, classnames = _configuration(folder / "config.yaml"), read_json(folder / CLASSES_FILE)
-    trainer_class = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    body = {"build_data_loader": lambda trainer: _take_classes(trainer, classnames)}
-    trainer = type(trainer_class.__name__, (trainer_class,), body)(cfg)
-    trainer.load_model(str(folder), epoch=deployed_epoch(trainer, folder))
+    cfg = _configuration(folder / "config.yaml")
+    if images:
+        set_random_seed(max(cfg.SEED, 0))
+        return open_trainer(cfg, trained or folder)
+    names = ClassNames(_classnames(folder / CLASSES_FILE), len(cfg.DATASET.SOURCE_DOMAINS))
+    return open_trainer(cfg, trained or folder, names)
+
+
+def open_trainer(cfg: CN, trained: str | Path, data: ClassNames | None = None) -> TrainerX:
+    """The trainer of a configuration, built without a word, in eval mode.
+
+    Args:
+        cfg: the configuration.
+        trained: folder of the run whose tested weights it gets, empty to leave it as it is built.
+        data: class names, if it is to have no images.
+    """
+    with quiet():
+        trainer = build_trainer(cfg, data)
+        if trained:
+            load_tested(trainer, trained)
     trainer.set_model_mode("eval")
     return trainer
 
@@ -49,19 +73,15 @@ def _configuration(path: Path) -> CN:
     extend_cfg(cfg)
     pairs = [word for key, value in flatten(written).items() if concerns(key, written) for word in (key, value)]
     merge_opts(cfg, pairs, source=str(path))
-    cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # there are no training images to keep views of
+    cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # nothing is trained
     cfg.MODEL.INIT_WEIGHTS, cfg.MODEL.BACKBONE.PRETRAINED = "", False  # the run's own weights replace all others
     cfg.freeze()
     return cfg
 
 
-def _take_classes(trainer: TrainerX, classnames: list[str]) -> None:
-    """Stands in for building the data: class names and nothing else."""
-    lab2cname = dict(enumerate(classnames))
-    dataset = SimpleNamespace(
-        classnames=classnames, lab2cname=lab2cname, num_classes=len(classnames), domains=(), train_x=[], val=[], test=[]
-    )
-    trainer.dm = SimpleNamespace(dataset=dataset, lab2cname=lab2cname, num_classes=len(classnames))
-    trainer.train_loader_x = trainer.train_loader_u = trainer.val_loader = trainer.test_loader = None
-    trainer.lab2cname, trainer.num_classes = lab2cname, len(classnames)
-    trainer.num_source_domains = len(trainer.cfg.DATASET.SOURCE_DOMAINS)
+def _classnames(path: Path) -> list[str]:
+    """The class names of a run in label order; another file is refused."""
+    names = read_json(path)
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise UserError(f"{path} holds {shorten(repr(names), 80)}, allowed: a list of class names")
+    return names

@@ -2,45 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
 
 from yacs.config import CfgNode as CN
 
-from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
-from dassl.utils import atomic_path, collect_env_info, set_deterministic, set_random_seed, setup_logger, write_json
+from dassl.engine import TRAINER_REGISTRY, build_trainer
+from dassl.utils import atomic_path, collect_env_info, log_to, set_deterministic, set_random_seed, write_json
 from dassl.utils.errors import UserError
-from dassl.utils.logger import Logger
-from dassl.utils.torchtools import BEST, find_checkpoints
+from dassl.utils.writing import remove_stale_temporaries, write_problem
+from dassl.utils.yaml_reader import read_yaml
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 from promptshift.runs.config import build_cfg, config_hash
+from promptshift.runs.finished_run import load_tested
 from promptshift.runs.published import expected_accuracy, published_lines
+
+log = logging.getLogger(__name__)
 
 CLASSES_FILE = "classes.json"  # class names in label order: with it a run predicts without the images it learnt from
 
 
 def main(argv: list[str]) -> int:
     """Entry point of train.py: 0 when done, 2 after bad input (one line, no traceback)."""
-    console = sys.stdout
+    threading.excepthook = _no_traceback_of_writers
     try:
         cfg, args = build_cfg(argv)
         if args.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = args.gpu
         run(cfg, eval_only=args.eval_only, model_dir=args.model_dir, load_epoch=args.load_epoch, no_train=args.no_train)
     except UserError as error:
-        sys.stdout.flush()
-        if isinstance(sys.stdout, Logger):
-            sys.stdout.file.write(f"error: {error}\n")
-        print(f"error: {error}", file=sys.stderr)
+        _say_error(str(error))
+        return 2
+    except OSError as error:
+        if write_problem(error) is None:
+            raise
+        _say_error(f"cannot write {error.filename or 'standard output'}: {write_problem(error)}")
         return 2
     finally:
-        if isinstance(sys.stdout, Logger):
-            sys.stdout.close()
-        sys.stdout = console
+        threading.excepthook = threading.__excepthook__
     return 0
+
+
+def _say_error(line: str) -> None:
+    """Prints the one line that a run ends with; where the disk is full, on stderr alone."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is left is written nowhere, not even when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+    with contextlib.suppress(OSError):  # stderr may be a file on the same disk; the exit status remains
+        print(f"error: {line}", file=sys.stderr)
+
+
+def _no_traceback_of_writers(failed: threading.ExceptHookArgs) -> None:
+    """Keeps tensorboard's thread quiet when it cannot write: the next value raises the same error in the main thread"""
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)
 
 
 def run(
@@ -52,16 +74,35 @@ def run(
         The record written, or None with `no_train`.
     """
     started, clock = datetime.now(), time.perf_counter()
+    remove_stale_temporaries(cfg.OUTPUT_DIR, subfolders=True)
     make_room(cfg)
     if cfg.SEED >= 0:
-        print(f"Setting fixed seed: {cfg.SEED}")
+        log.info(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     if cfg.DETERMINISTIC:
         set_deterministic(True)
-    setup_logger(cfg.OUTPUT_DIR)
+    with log_to(cfg.OUTPUT_DIR) as log_file:
+        try:
+            return _run(cfg, eval_only, model_dir, load_epoch, no_train, started, clock)
+        except UserError as error:
+            if log_file.file is not None:  # given up where the disk is full
+                with contextlib.suppress(OSError):
+                    log_file.file.write(f"error: {error}\n")
+            raise
+
+
+def _run(
+    cfg: CN,
+    eval_only: bool,
+    model_dir: str,
+    load_epoch: int | None,
+    no_train: bool,
+    started: datetime,
+    clock: float,
+) -> dict | None:
     _write_config(cfg)
-    print(cfg.dump())
-    print(f"** System info **\n{collect_env_info()}\n")
+    log.info(cfg.dump())
+    log.info(f"** System info **\n{collect_env_info()}\n")
     trainer = build_trainer(cfg)
     write_json(list(trainer.dm.dataset.classnames), Path(cfg.OUTPUT_DIR, CLASSES_FILE))
     if getattr(trainer.dm.dataset, "test_only", False) and not eval_only:
@@ -70,7 +111,7 @@ def run(
             "--eval-only --model-dir FOLDER"
         )
     if eval_only:
-        trainer.load_model(model_dir, epoch=deployed_epoch(trainer, model_dir) if load_epoch is None else load_epoch)
+        load_tested(trainer, model_dir, load_epoch)
         trainer.test()
     elif no_train:
         return None
@@ -79,16 +120,8 @@ def run(
     record = _record(cfg, trainer, started, time.perf_counter() - clock)
     write_result(cfg.OUTPUT_DIR, record)
     for line in published_lines(cfg, record["metrics"]["accuracy"]):
-        print(line)
+        log.info(line)
     return record
-
-
-def deployed_epoch(trainer: TrainerX, folder: str | Path) -> int | None:
-    """The checkpoint that the run in `folder` tested: None for its best one, else the number of its last epoch."""
-    folders = [Path(folder, name) for name in trainer.get_model_names()]
-    if any((place / BEST).is_file() for place in folders):
-        return None
-    return max((epoch for place in folders for epoch in find_checkpoints(str(place))), default=None)
 
 
 def make_room(cfg: CN) -> None:
@@ -102,7 +135,7 @@ def make_room(cfg: CN) -> None:
     for path in folder.iterdir():
         if _belongs_to_run(path):
             path.rename(aside / path.name)
-    print(f"{folder} held a run of another configuration; it was moved to {aside}")
+    log.info(f"{folder} held a run of another configuration; it was moved to {aside}")
 
 
 def _belongs_to_run(path: Path) -> bool:
@@ -114,9 +147,7 @@ def _belongs_to_run(path: Path) -> bool:
 def _same_run(written: Path, cfg: CN) -> bool:
     """Whether the run on disk can be continued: the same configuration, the number of epochs aside."""
     try:
-        with open(written) as file:
-            old = CN.load_cfg(file)
-        old, new = old.clone(), cfg.clone()
+        old, new = CN(read_yaml(written)), cfg.clone()
         for node in (old, new):
             node.defrost()
             node.OPTIM.MAX_EPOCH = 0
@@ -127,7 +158,6 @@ def _same_run(written: Path, cfg: CN) -> bool:
 
 def _write_config(cfg: CN) -> None:
     path = Path(cfg.OUTPUT_DIR) / "config.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         Path(temporary).write_text(cfg.dump())
 

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
 from filelock import FileLock
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default, merge_file, merge_opts
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils.logger import Logger
+from dassl.utils.yaml_reader import read_yaml
 from promptshift.modeling.embedded import EMBEDDED
 from promptshift.paths import checkout, output_root, trainer_config_file
 from promptshift.randomness import own_random_state
 from promptshift.runs.config import config_hash, extend_cfg, stage_hash
+from promptshift.runs.options import complete
+
+log = logging.getLogger(__name__)
 
 
 def data_fingerprint(items: list, root: str) -> str:
@@ -104,7 +105,7 @@ def _dataset_files(dataset: str) -> list[str]:
 @functools.cache
 def _content(path: Path, changed: int) -> dict:
     """A YAML's content, read once for as long as it is not changed: protocols ask for it again for every job."""
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return read_yaml(path) or {}
 
 
 def trainer_stage_cfg(cfg: CN, trainer: str, config: str, changes: list) -> CN:
@@ -120,10 +121,10 @@ def trainer_stage_cfg(cfg: CN, trainer: str, config: str, changes: list) -> CN:
         UserError: an unknown trainer, file, key or value.
     """
     cls = TRAINER_REGISTRY.get(trainer)
-    stage = get_cfg_default()
+    stage, sources = get_cfg_default(), {}
     extend_cfg(stage)
     path = trainer_file(cls.__name__, cfg.DATASET.NAME, config)
-    merge_file(stage, str(path), aliases=cls.KEY_ALIASES)
+    merge_file(stage, str(path), aliases=cls.KEY_ALIASES, sources=sources)
     stage.DATASET, stage.SEED, stage.USE_CUDA = cfg.DATASET.clone(), cfg.SEED, cfg.USE_CUDA
     stage.DETERMINISTIC, stage.DATALOADER.NUM_WORKERS = cfg.DETERMINISTIC, cfg.DATALOADER.NUM_WORKERS
     stage.MODEL.BACKBONE, stage.MODEL.TEXT_CHUNK = cfg.MODEL.BACKBONE.clone(), cfg.MODEL.TEXT_CHUNK
@@ -134,8 +135,9 @@ def trainer_stage_cfg(cfg: CN, trainer: str, config: str, changes: list) -> CN:
         ["TRAINER.NAME", cls.__name__, "RESUME", "", "PROTOCOL", "stage", *changes],
         source=f"stage {trainer}",
         aliases=cls.KEY_ALIASES,
+        sources=sources,
     )
-    cls.check_options(stage)
+    complete(stage, cls, sources)
     stage.STAGE = stage_hash(stage)
     return stage
 
@@ -179,28 +181,8 @@ def _run_once(stage: CN, what: str) -> None:
     from promptshift.runs.run import finished, run  # a run may need stages, which are runs
 
     if finished(stage):
-        print(f"{what}: found in {stage.OUTPUT_DIR}")
+        log.info(f"{what}: found in {stage.OUTPUT_DIR}")
         return
-    print(f"{what}: training in {stage.OUTPUT_DIR}")
-    with own_random_state(), own_log():
+    log.info(f"{what}: training in {stage.OUTPUT_DIR}")
+    with own_random_state():
         run(stage)
-
-
-class _Through:
-    """Hands text on to another stream; the stage's logger writes to it and to the stage's own file."""
-
-    def __init__(self, stream):
-        self.write, self.flush, self.isatty = stream.write, stream.flush, stream.isatty
-
-
-@contextmanager
-def own_log():
-    """Lets the stage open its own log.txt while the caller's goes on."""
-    caller = sys.stdout
-    sys.stdout = _Through(caller)
-    try:
-        yield
-    finally:
-        if isinstance(sys.stdout, Logger):
-            sys.stdout.close()
-        sys.stdout = caller

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import yaml
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from dassl.utils.errors import UserError
+from dassl.utils.yaml_reader import read_yaml
 from promptshift.paths import load_plugins
 from promptshift.runs.config import config_hash, extend_cfg, flatten
 
@@ -23,12 +23,10 @@ def read_config(path: Path) -> CN:
     """
     load_plugins()
     try:
-        written = CN(yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        written = CN(read_yaml(path))
         config_hash(written)
         return written
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no configuration of this project: {str(error).splitlines()[0]}") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from yacs.config import CfgNode as CN
 
+from dassl.config.options import block
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.runs.config import flatten
@@ -42,7 +43,7 @@ def block_options(cfg: CN, key: str, trainer: str, run: str, config: str, opts: 
         UserError: no such run or YAML, a bad value, or a key that contradicts the run.
     """
     cls = TRAINER_REGISTRY.get(trainer)
-    prefix, defaults = f"TRAINER.{cls.BLOCK}.", flatten(CN(cls.DEFAULTS))
+    prefix, defaults = f"TRAINER.{cls.BLOCK}.", flatten(block(cls.DEFAULTS))
     beside = {
         prefix + name: value for name, value in flatten(cfg.TRAINER[cls.BLOCK]).items() if value != defaults[name]
     }

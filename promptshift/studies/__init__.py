@@ -4,6 +4,6 @@ style    colours, markers, and a figure as SVG that fits light and dark pages
 plots    pure functions: plain data -> matplotlib figure
 outcome  what a study found: data, verdict, numbers; written as JSON, drawn again from it
 bench    running what a study needs, reusing what has been run
-reopen   a finished run with its model and its images
+features frozen features of the images of a reopened run
 studies  one module per question
 """

@@ -12,9 +12,18 @@ from promptshift.launch.local import Runner
 from promptshift.protocols.registry import get_protocol
 from promptshift.protocols.request import Request, resolve, split_words
 from promptshift.results.collect import inspect
+from promptshift.results.layout import Layout, by_target, register_layout
 from promptshift.results.record import Record
 
 PROTOCOL = "ablation"  # recorded in the results of studies; their rows are no rows of the main tables
+register_layout(
+    PROTOCOL,
+    Layout(
+        "Runs of studies",
+        "Settings that the figures below vary; a column is the domain held out and tested on.",
+        by_target,
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +44,7 @@ Runs = dict[tuple[str, int], Done]  # by (column, seed)
 
 
 class Bench:
-    """Runs the jobs of a study.
+    """Run the jobs of a study.
 
     Args:
         words: DATASET [BACKBONE] [KEY VALUE ...], as protocols take them.
@@ -60,17 +69,17 @@ class Bench:
         self.config, self.command = config, command
 
     def request(self, trainer: str, *options: str, protocol: str = PROTOCOL) -> Request:
-        """Returns the request of a trainer on the bench's dataset, `options` after the user's own."""
+        """Return the request of a trainer on the bench's dataset, `options` after the user's own."""
         backbone = [self.backbone] if self.backbone else []
         words = [self.dataset, *backbone, *self.options, *map(str, options)]
         return resolve(protocol, trainer, words, self.seeds, self.config)
 
     def leave_one_out(self, trainer: str, *options: str) -> Runs:
-        """Returns the runs of the leave-one-domain-out protocol by (held-out domain, seed), run where missing."""
+        """Return the runs of the leave-one-domain-out protocol by (held-out domain, seed), run where missing."""
         return self.run(self._leave_one_out(trainer, *options))
 
     def one_run(self, trainer: str) -> Runs:
-        """Returns the run of the last domain held out with the first seed alone, for figures that show a single one."""
+        """Return the run of the last domain held out with the first seed alone, for figures that show a single one."""
         jobs = self._leave_one_out(trainer)
         return self.run([max((job for job in jobs if job.seed == self.seeds[0]), key=lambda job: job.cell[1])])
 
@@ -83,14 +92,14 @@ class Bench:
         return [_placed(job, request.folder / _safe(variant), usual.folder) for job in make_plan(request).jobs]
 
     def of_protocol(self, protocol: str, trainer: str) -> Runs:
-        """Returns the runs of a protocol by (column of its table, seed), run where missing."""
+        """Return the runs of a protocol by (column of its table, seed), run where missing."""
         return self.run(get_protocol(protocol)(self.request(trainer, protocol=protocol)).jobs)
 
     def leave_plan(self) -> None:
         """Marks where a study does more than ask for runs; a dry run ends here."""
 
     def run(self, jobs: Sequence[Job]) -> Runs:
-        """Runs what is not finished; returns every job by (column, seed).
+        """Run what is not finished; return every job by (column, seed).
 
         Raises:
             UserError: a job failed, or another process is running it; the line names it.
@@ -110,21 +119,19 @@ def _pairs(options: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _safe(variant: str) -> str:
-    """Returns a folder name of KEY=VALUE pairs."""
+    """Return a folder name of KEY=VALUE pairs."""
     return "".join(sign if sign.isalnum() or sign in "=,._-+" else "_" for sign in variant)
 
 
 def _placed(job: Job, folder: Path, usual: Path) -> Job:
-    """Returns a job in the protocol's own folder where it has run there, in the study's otherwise."""
+    """Return a job in the protocol's own folder where it has run there, in the study's otherwise."""
     place = Path(*job.output_dir.parts[-2:])  # <domain>/seed<K>
     finished = inspect(usual / place).record
     where = usual / place if finished and finished["config_hash"] == job.config_hash else folder / place
-    argv = list(job.argv)
-    argv[argv.index("--output-dir") + 1] = str(where)
-    return dataclasses.replace(job, argv=tuple(argv), output_dir=where)
+    return job.moved(where)
 
 
 def place_of(runs: Runs) -> str:
-    """Returns dataset and backbone of some runs, fit for a file name."""
+    """Return dataset and backbone of some runs, fit for a file name."""
     record = next(iter(runs.values())).record
     return "-".join((record["dataset"], _safe(record["backbone"].replace("/", ""))))

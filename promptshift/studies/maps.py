@@ -11,7 +11,7 @@ MOST = 250  # points of a group
 
 
 def planar_map(points: Tensor, groups: Sequence[str], seed: int, colours: Sequence[str] | None = None) -> dict:
-    """Returns the t-SNE (van der Maaten and Hinton 2008) of points as a panel of kind `scatter`.
+    """Return the t-SNE (van der Maaten and Hinton 2008) of points as a panel of kind `scatter`.
 
     Args:
         points: (N, D), N >= 4.
@@ -40,7 +40,7 @@ def planar_map(points: Tensor, groups: Sequence[str], seed: int, colours: Sequen
 
 
 def chosen_rows(groups: Sequence[str], seed: int) -> list[int]:
-    """Returns at most `MOST` row numbers of every group, in ascending order."""
+    """Return at most `MOST` row numbers of every group, in ascending order."""
     generator, names = np.random.default_rng(seed), np.asarray(groups)
     picked = [generator.permutation(np.flatnonzero(names == name))[:MOST] for name in sorted(set(groups))]
     return sorted(np.concatenate(picked).tolist())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from dassl.utils import atomic_path, write_json
-from dassl.utils.errors import UserError
+from dassl.utils import atomic_path, read_json, write_json
+from dassl.utils.errors import FOREIGN, UserError, shorten
 from promptshift.results.tables import Cell, Measured, Table
 from promptshift.studies.plots import draw
 from promptshift.studies.style import svg
@@ -45,15 +44,15 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
     def draw(self) -> Figure | None:
-        """Returns the picture, all panels side by side; None for a table without one."""
+        """Return the picture, all panels side by side; None for a table without one."""
         return draw(self.kind, list(self.panels)) if self.kind else None
 
     def draw_panels(self) -> list[Figure]:
-        """Returns a picture of every panel."""
+        """Return a picture of every panel."""
         return [draw(self.kind, [panel]) for panel in self.panels]
 
     def write(self, output: Path) -> list[Path]:
-        """Writes `<name>.json`, its picture and its table below `output`/figures; returns their paths."""
+        """Write `<name>.json`, its picture and its table below `output`/figures; return their paths."""
         folder = output / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -68,20 +67,20 @@ class Outcome:
 
 
 def read_outcome(path: Path) -> Outcome:
-    """Reads what `Outcome.write` wrote.
+    """Read what `Outcome.write` wrote.
 
     Raises:
         UserError: the file is unreadable or of another kind; the line names it.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
         if fields.pop("schema") != _SCHEMA:
             raise ValueError("another schema")
         table = fields.pop("table")
         outcome = Outcome(**fields, table=None if table is None else _table(table))
         return dataclasses.replace(outcome, panels=tuple(outcome.panels), notes=tuple(outcome.notes))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no outcome of a figure ({error}); make it again") from None
+    except (UserError, *FOREIGN) as error:
+        raise UserError(f"{path} is no outcome of a figure ({shorten(error)}); make it again") from None
 
 
 def _plain_table(table: Table) -> dict:

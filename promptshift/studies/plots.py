@@ -21,7 +21,7 @@ _WIDTH, _HEIGHT = 5.2, 3.8  # of a panel, inches
 
 
 def draw(kind: str, panels: list[dict]) -> Figure:
-    """Returns the figure of `panels`.
+    """Return the figure of `panels`.
 
     Raises:
         KeyError: an unknown kind, or a panel lacks a key of its kind.
@@ -81,7 +81,7 @@ def _scatter(ax: Axes, panel: dict) -> None:
 
 
 def _legend(ax: Axes, **options: float) -> None:
-    """Puts the legend below the axes, where it hides no point."""
+    """Put the legend below the axes, where it hides no point."""
     columns = min(3, len(ax.get_legend_handles_labels()[0]))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=max(1, columns), **options)
 

@@ -29,7 +29,7 @@ _STUDIES: dict[str, Study] = {}
 
 
 def study(name: str, about: str) -> Callable[[Callable[[Bench], list[Outcome]]], Callable[[Bench], list[Outcome]]]:
-    """Returns the decorator that makes a function from a bench to outcomes a study.
+    """Return the decorator that makes a function from a bench to outcomes a study.
 
     Raises:
         ValueError: another study has that name.
@@ -45,13 +45,13 @@ def study(name: str, about: str) -> Callable[[Callable[[Bench], list[Outcome]]],
 
 
 def studies() -> dict[str, Study]:
-    """Returns every study by name, after importing all modules of `studies/`."""
+    """Return every study by name, after importing all modules of `studies/`."""
     import_modules(f"{__package__}.checks")
     return dict(sorted(_STUDIES.items()))
 
 
 def get_study(name: str) -> Study:
-    """Returns the study called `name`.
+    """Return the study called `name`.
 
     Raises:
         UserError: there is none; the line lists those that exist.

@@ -45,13 +45,13 @@ _RC = {
 
 @contextlib.contextmanager
 def house_style() -> Iterator[None]:
-    """Draws with the project's settings inside the block."""
+    """Draw with the project's settings inside the block."""
     with matplotlib.rc_context(_RC):
         yield
 
 
 def look(index: int) -> dict[str, object]:
-    """Returns colour, marker and line style of the series at `index`."""
+    """Return colour, marker and line style of the series at `index`."""
     return {
         "color": COLOURS[index % len(COLOURS)],
         "marker": MARKERS[index % len(MARKERS)],
@@ -60,7 +60,7 @@ def look(index: int) -> dict[str, object]:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """Returns a figure as SVG; equal figures under equal names give equal text."""
+    """Return a figure as SVG; equal figures under equal names give equal text."""
     buffer = io.StringIO()
     with matplotlib.rc_context({**_RC, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
@@ -68,7 +68,7 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def inline_svg(figure: Figure, name: str, alt: str) -> str:
-    """Returns a figure as an element of an HTML page.
+    """Return a figure as an element of an HTML page.
 
     Args:
         figure: drawn in `house_style`.

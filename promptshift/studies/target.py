@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
+import logging
 import os
 import random
 import tempfile
@@ -14,19 +13,21 @@ import torch
 from torch import Tensor
 
 from dassl.data.data_manager import DatasetWrapper
-from dassl.engine import build_trainer
+from dassl.talk import quiet
 from dassl.utils import set_random_seed
 from dassl.utils.errors import UserError
 from promptshift.adapting.steps import Values
 from promptshift.adapting.stream import StreamViews, batches_from, view_loader
 from promptshift.adapting.trainer import AdaptingTrainer, Seen
 from promptshift.launch.jobs import Job
-from promptshift.protocols.registry import get_protocol
+from promptshift.protocols.registry import get_protocol, main_protocol
 from promptshift.randomness import own_random_state
-from promptshift.runs.config import build_cfg
-from promptshift.runs.run import deployed_epoch
+from promptshift.results.layout import layout_of
+from promptshift.runs.reopen import open_trainer
 from promptshift.studies.bench import Bench
 from promptshift.studies.words import compared
+
+log = logging.getLogger(__name__)
 
 IMAGES = 200  # looked at where the environment variable of that name says nothing
 Measure = Callable[[AdaptingTrainer, Values, Seen], dict[str, Tensor]]
@@ -99,46 +100,44 @@ class Target:
     def __init__(self, bench: Bench) -> None:
         self.bench, self.seed = bench, bench.seeds[0]
         request = bench.request("PromptSync")
-        self.protocol = "multi_source" if request.facts and len(request.facts.domains) > 1 else "base_to_new"
+        self.protocol = main_protocol(request)
+        self.layout = layout_of(self.protocol)
         backbone = request.backbone.replace("/", "").replace(":", "_")
         self.place = f"{request.dataset}-{backbone}"
         self._jobs: dict[str, Job] = {}
         self._trainers: dict[str, tuple[AdaptingTrainer, dict[str, Tensor]]] = {}  # with the prompts to start from
         column = self._job("PromptSync").cell[1]
-        held = f"{column} held out" if self.protocol == "multi_source" else "new classes"
-        self.about = f"{self.place}, {held}, seed {self.seed}"
+        self.about = f"{self.place}, {self.layout.held_out(column)}, seed {self.seed}"
 
     def _job(self, trainer: str) -> Job:
-        """Returns the trainer's job on the target; what it waits for is run."""
+        """Return the trainer's job on the target; what it waits for is run."""
         if trainer not in self._jobs:
             request = self.bench.request(trainer, protocol=self.protocol)
             jobs = [job for job in get_protocol(self.protocol)(request).jobs if job.seed == self.seed]
-            job = max(jobs, key=lambda job: job.cell[1])  # the last domain by name, or "New"
+            last = self.layout.ordered(job.cell[1] for job in jobs)[-1]  # the last domain by name, or "New"
+            job = next(job for job in jobs if job.cell[1] == last)
             self.bench.run([other for other in jobs if other.name in job.after])
             self._jobs[trainer] = job
         return self._jobs[trainer]
 
     def _trainer(self, name: str) -> AdaptingTrainer:
-        """Returns the trainer with the prompts to start from; it is built once."""
+        """Return the trainer with the prompts to start from; it is built once."""
         if name not in self._trainers:
             self.bench.leave_plan()
-            print(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been", flush=True)
-            cfg, flags = build_cfg(list(self._job(name).argv))
-            with own_random_state(), contextlib.redirect_stdout(io.StringIO()):  # a trainer talks while it is built
-                set_random_seed(max(cfg.SEED, 0))
-                trainer = build_trainer(cfg)
-                if flags.model_dir:
-                    trainer.load_model(flags.model_dir, epoch=deployed_epoch(trainer, flags.model_dir))
-                else:
+            log.info(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been")
+            job = self._job(name)
+            with own_random_state(), quiet():
+                set_random_seed(max(job.cfg.SEED, 0))
+                trainer = open_trainer(job.cfg, job.call.model_dir)
+                if not job.call.model_dir:
                     trainer.load_start()
-            trainer.set_model_mode("eval")
             trainer.options.defrost()
             start = {key: value.clone() for key, value in trainer.prompt_learner.state_dict().items()}
             self._trainers[name] = trainer, start
         return self._trainers[name][0]
 
     def prepared(self, variant: Variant) -> AdaptingTrainer:
-        """Returns the variant's trainer with the prompts to start from, prepared for a stream if it adapts; what it was
+        """Return the variant's trainer with the prompts to start from, prepared for a stream if it adapts; what it was
         before is gone."""
         trainer = self._trainer(variant.trainer)
         trainer.prompt_learner.load_state_dict(self._trainers[variant.trainer][1])  # discrimination moves them
@@ -147,30 +146,30 @@ class Target:
             with (
                 own_random_state(),
                 tempfile.TemporaryDirectory() as scratch,
-                contextlib.redirect_stdout(io.StringIO()),
+                quiet(),
             ):
                 trainer.output_dir = scratch  # of the copy of the prototypes that a run keeps
                 trainer.prepare()
         return trainer
 
     def labels(self) -> list[int]:
-        """Returns the label of every test image of the target."""
+        """Return the label of every test image of the target."""
         return [item.label for item in self._trainer("PromptSync").test_loader.dataset.data_source]
 
     def choose(self) -> list[int]:
-        """Returns `IMAGES` (environment; 0: all) row numbers of test images, drawn and ordered by the seed."""
+        """Return `IMAGES` (environment; 0: all) row numbers of test images, drawn and ordered by the seed."""
         total, wanted = len(self.labels()), whole("IMAGES", IMAGES)
         return random.Random(self.seed).sample(range(total), min(wanted or total, total))
 
     def adapted(self, variant: Variant, rows: Sequence[int], measure: Measure | None = None) -> Adapted:
-        """Returns what a variant makes of some test images.
+        """Return what a variant makes of some test images.
 
         Args:
             rows: their numbers among the test images.
             measure: (trainer, values after adapting, what was seen before) -> more of each image, (N, ...) each.
         """
         trainer = self.prepared(variant)
-        print(f"{variant.label}: {len(rows)} images", flush=True)
+        log.info(f"{variant.label}: {len(rows)} images")
         items = [trainer.test_loader.dataset.data_source[row] for row in rows]
         parts = [_one_batch(trainer, views, variant.adapts, measure) for views in _batches(trainer, items)]
         found = {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
@@ -178,7 +177,7 @@ class Target:
 
 
 def _batches(trainer: AdaptingTrainer, items: list) -> Iterator[Tensor]:
-    """Yields views (N, V, 3, S, S) of the images, those that a stream of them has."""
+    """Yield views (N, V, 3, S, S) of the images, those that a stream of them has."""
     cfg = trainer.cfg
     views = StreamViews(DatasetWrapper(cfg, items, trainer.view_transform()), cfg.DATASET.ROOT, cfg.SEED, strict=True)
     batches = batches_from(0, len(items), trainer.images_at_once())
@@ -198,7 +197,7 @@ def _one_batch(trainer: AdaptingTrainer, views: Tensor, adapts: bool, measure: M
 
 
 def whole(name: str, default: int, least: int = 0) -> int:
-    """Returns the whole number in an environment variable.
+    """Return the whole number in an environment variable.
 
     Raises:
         UserError: it is something else or less than `least`.
@@ -210,10 +209,10 @@ def whole(name: str, default: int, least: int = 0) -> int:
 
 
 def over_images(first: str, a: Tensor, second: str, b: Tensor, what: str = "images") -> str:
-    """Returns how `first` differs from `second` in a number of each image, (N,) each, in words with its interval."""
+    """Return how `first` differs from `second` in a number of each image, (N,) each, in words with its interval."""
     return compared(first, by_row(a), second, by_row(b), (what, what), what)
 
 
 def by_row(values: Tensor) -> Mapping[int, float]:
-    """Returns values (N,) by their row number."""
+    """Return values (N,) by their row number."""
     return dict(enumerate(values.tolist()))

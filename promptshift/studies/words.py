@@ -20,7 +20,7 @@ def compared(
     unit: tuple[str, str] = PAIRS,
     looked_at: str = "runs",
 ) -> str:
-    """Returns how `first` differs from `second` over the pairs that both have, and whether the runs can tell.
+    """Return how `first` differs from `second` over the pairs that both have, and whether the runs can tell.
 
     Args:
         first, second: names.
@@ -48,7 +48,7 @@ def _reading(low: float, high: float, looked_at: str) -> str:
 
 
 def correlated(what: str, x: list[float], y: list[float]) -> tuple[str, dict[str, float] | None]:
-    """Returns Spearman's correlation of x and y in words, and the least-squares line through the points.
+    """Return Spearman's correlation of x and y in words, and the least-squares line through the points.
 
     Args:
         what: names both quantities.
@@ -69,7 +69,7 @@ def correlated(what: str, x: list[float], y: list[float]) -> tuple[str, dict[str
 
 
 def _fisher(r: float, n: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a correlation by Fisher's transformation, (-1, 1) for fewer than four points."""
+    """Return the 95 % interval of a correlation by Fisher's transformation, (-1, 1) for fewer than four points."""
     import numpy as np
 
     if n < 4 or abs(r) >= 1:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
@@ -107,8 +108,43 @@ def test_permitted_names_are_not_bent_to_other_ends(tmp_path, code):
         load_pickle(tmp_path / "bad.pkl")
 
 
+def test_classes_are_not_changed_by_a_pickle(tmp_path):
+    path = tmp_path / "bad.pkl"
+    path.write_bytes(b"cdassl.data.datasets.base_dataset\nDatum\n(N(S'impath'\nS'/outside.png'\ndtb.")
+    with pytest.raises(UserError, match="cannot read .*bad.pkl"):
+        load_pickle(path, {("dassl.data.datasets.base_dataset", "Datum"): Datum})
+    path.write_bytes(b"cos\nsystem\n(N(S'append'\nNdtb.")  # the class that stands for all others
+    load_pickle(path)
+    assert Datum("a.png").impath == "a.png" and Dropped().append(1) is None
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"\x80\x02}(" + b")" + b"\x85" * 300_000 + b"Nu.",  # hashing the tuple overflows the stack of C
+        b"\x80\x02Nr\xff\xff\xff\x7f.",  # a memory of 2**31 objects
+    ],
+)
+@pytest.mark.parametrize("read", [load_pickle, load_checkpoint])
+def test_pickles_that_would_end_python_are_refused(tmp_path, read, code):
+    path = tmp_path / "bad"
+    path.write_bytes(code)
+    if read is load_checkpoint:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/data.pkl", code)
+    with pytest.raises(UserError, match="a pickle (with more than 50,000 tuples|that calls)"):
+        read(path)
+
+
 def test_plain_pickles_come_back_whole(tmp_path):
-    content = {"a": [1, 2.5, None], "s": {1, 2}, "t": (b"x", "y"), "n": np.arange(3), "f": np.float32(0.5)}
+    content = {
+        "a": [1, 2.5, None],
+        "s": {1, 2},
+        "t": (b"x", "y"),
+        "z": frozenset({1}),
+        "n": np.arange(3),
+        "f": np.float32(0.5),
+    }
     for protocol in (2, 4, 5):
         (tmp_path / "p.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
         read = load_pickle(tmp_path / "p.pkl")

@@ -47,11 +47,10 @@ def test_a_step_equals_the_released_code_on_its_own_clip(file, case, monkeypatch
     module, golden = drop_in(file, monkeypatch), recipe.golden(file)["cases"][case]
     trainer_class = getattr(module, {"coop": "CoOp", "maple": "MaPLe", "ivlp": "IVLP"}[file])
     cfg = CN({"TRAINER": {trainer_class.block: DEFAULTS[file] | GOLDEN[file][case]}})
-    trainer = object.__new__(trainer_class)
     kind = "rn" if case.endswith("rn") else "vit"
-    clip_model = clip.build_model(recipe.state_dict(kind), trainer.design(cfg)).float()
+    clip_model = clip.build_model(recipe.state_dict(kind), trainer_class.design(cfg)).float()
     model = module.CustomCLIP(cfg, recipe.CLASSNAMES, clip_model)
-    learnt = {name: param.requires_grad_(trainer.learns(name)) for name, param in model.named_parameters()}
+    learnt = {name: param.requires_grad_(trainer_class.learns(name)) for name, param in model.named_parameters()}
     learnt = {
         name.removeprefix("prompt_learner.") if file == "coop" else name: param
         for name, param in learnt.items()

@@ -1,8 +1,10 @@
 """The report about a dataset on disk."""
 
+import os
 import shutil
 
 import pytest
+from PIL import Image
 
 import datasets._check as check_module
 from dassl.utils.errors import UserError
@@ -51,6 +53,20 @@ def test_every_kind_of_damage_is_reported(tmp_path, toy):
         f"one: unreadable image {tmp_path / 'toy' / 'one' / 'cat' / '000.png'}"
     }
     assert "without any data: bash scripts/dpspg/main.sh mini" in format_report(deep)
+
+
+def test_deep_finds_what_only_decoding_shows(tmp_path, toy):
+    """Cut off behind the header, PostScript, a pipe, a bomb: none of them is a readable image."""
+    make_toy(tmp_path)
+    folder = tmp_path / "toy" / "one" / "cat"
+    Image.frombytes("RGB", (90, 90), bytes(range(90)) * 270).save(folder / "whole.jpg")
+    data = (folder / "whole.jpg").read_bytes()
+    (folder / "000.png").write_bytes(data[: len(data) * 2 // 3])
+    (folder / "001.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n")
+    os.mkfifo(folder / "pipe.png")
+    report = check_dataset("Toy", tmp_path, deep=True)
+    assert [p.rpartition("/")[2] for p in report.problems if "unreadable" in p] == ["000.png", "001.png", "pipe.png"]
+    assert not any("unreadable" in problem for problem in check_dataset("Toy", tmp_path).problems)
 
 
 def test_absent_dataset_lists_every_domain_and_what_to_do(tmp_path):

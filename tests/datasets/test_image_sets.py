@@ -10,33 +10,8 @@ from dassl.data.datasets import Datum
 from dassl.utils.errors import UserError
 from datasets._check import check_dataset, format_report
 from datasets._image_facts import IMAGE_SETS
-from helpers.dataset_trees import build, paths, write_images
+from helpers.dataset_trees import SYNSETS, build, make_imagenet, make_split_set, paths, write_images
 from promptshift.mini import MINI_DG
-
-SYNSETS = {f"n{index:08}": name for index, name in enumerate(("tench", "great white shark", "hen"), start=1)}
-
-
-def make_split_set(root, name="Caltech101", classes=("ant", "bee", "cat"), per_part=6):
-    """A dataset in `split_zhou_*` layout: every class has `per_part` train, val and test images."""
-    facts = IMAGE_SETS[name]
-    folder = root / facts.folder
-    split = {"train": [], "val": [], "test": []}
-    for label, classname in enumerate(classes):
-        write_images(folder / facts.images / classname, 3 * per_part, ".jpg")
-        for index in range(3 * per_part):
-            part = ("train", "val", "test")[index // per_part]
-            split[part].append([f"{classname}/{index:03}.jpg", label, classname])
-    (folder / f"split_zhou_{name}.json").write_text(json.dumps(split))
-    return folder
-
-
-def make_imagenet(root, train=8, val=3):
-    folder = root / "imagenet"
-    for synset in SYNSETS:
-        write_images(folder / "images" / "train" / synset, train, ".JPEG")
-        write_images(folder / "images" / "val" / synset, val, ".JPEG")
-    (folder / "classnames.txt").write_text("".join(f"{synset} {name}\n" for synset, name in SYNSETS.items()))
-    return folder
 
 
 @pytest.mark.parametrize("name", [name for name, facts in IMAGE_SETS.items() if facts.layout == "split"])

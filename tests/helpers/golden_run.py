@@ -1,20 +1,15 @@
-"""A trainer built as train.py builds it, from a whole configuration, on a golden CLIP and without data."""
+"""A trainer built as train.py builds it, from a whole configuration, on a golden CLIP and class names alone."""
 
 from types import SimpleNamespace
 
 import helpers.goldens_recipe as recipe
 from dassl.config import get_cfg_default, merge_opts
+from dassl.data import ClassNames
 from promptshift.runs.config import extend_cfg
 
 
-def golden_run(cls, names, *opts, images=None, **methods):
-    """A trainer of class `cls` for classes `names` on the golden ViT.
-
-    Args:
-        opts: KEY VALUE pairs.
-        images: its training set, where it needs one.
-        methods: replacements of methods, by name.
-    """
+def golden_cfg(cls, *opts, size=32):
+    """Configuration of a run of class `cls` on a golden CLIP for images of `size` pixels, fp32 unless `opts` say."""
     cfg = get_cfg_default()
     extend_cfg(cfg)
     merge_opts(
@@ -23,7 +18,7 @@ def golden_run(cls, names, *opts, images=None, **methods):
             "TRAINER.NAME",
             cls.__name__,
             "INPUT.SIZE",
-            (32, 32),
+            (size, size),
             "OPTIM.NAME",
             "sgd",
             f"TRAINER.{cls.BLOCK}.PREC",
@@ -31,13 +26,17 @@ def golden_run(cls, names, *opts, images=None, **methods):
             *opts,
         ],
     )
+    return cfg
 
-    def data(trainer):
-        lab2cname = dict(enumerate(names))
-        trainer.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names), lab2cname=lab2cname)
-        trainer.train_loader_x = SimpleNamespace(dataset=images)
-        trainer.train_loader_u = trainer.val_loader = trainer.test_loader = None
-        trainer.lab2cname, trainer.num_classes, trainer.num_source_domains = lab2cname, len(names), 0
 
-    body = {"build_data_loader": data, "load_backbone": lambda trainer: recipe.clip(), **methods}
-    return type(cls.__name__, (cls,), body)(cfg)
+def golden_run(cls, names, *opts, images=None, **parts):
+    """A trainer of class `cls` for classes `names` on the golden ViT.
+
+    Args:
+        opts: KEY VALUE pairs.
+        images: its training set, where it needs one.
+        parts: more arguments of the trainer.
+    """
+    data = ClassNames(names)
+    data.train_loader_x = SimpleNamespace(dataset=images)
+    return cls(golden_cfg(cls, *opts), data=data, clip=recipe.clip(), **parts)

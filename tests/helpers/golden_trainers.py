@@ -1,25 +1,22 @@
-"""Trainers on the golden CLIP, without data: their own build_prompts, loss and predict, nothing else."""
+"""Trainers on the golden CLIP and class names, without images; what golden files are compared with."""
 
 import numpy as np
 import pytest
 import torch
-from yacs.config import CfgNode as CN
 
 import helpers.goldens_recipe as recipe
+from dassl.data import ClassNames
+from helpers.golden_run import golden_cfg
 
 
 def trainer_on_golden_clip(cls, kind="vit", classnames=recipe.CLASSNAMES, **options):
-    """A trainer of class `cls` as build_model would leave it, on the golden CLIP of `kind`, fp32 unless PREC says."""
-    trainer = object.__new__(cls)
-    defaults = CN(cls.DEFAULTS).clone()
-    defaults.merge_from_list([x for pair in options.items() for x in pair])
-    trainer.cfg = CN(
-        {"TRAINER": {cls.BLOCK: defaults}, "MODEL": {"TEXT_CHUNK": 16384}, "DATASET": {"NAME": "PACS"}, "SEED": 1}
-    )
-    trainer.options, trainer.device, trainer.precision = defaults, torch.device("cpu"), options.get("PREC", "fp32")
-    trainer.clip = recipe.clip(kind, trainer.precision)
-    trainer.max_epoch = 1
-    trainer.modules = trainer.build_prompts(trainer.clip, list(classnames))
+    """A trainer of class `cls` on the golden CLIP of `kind` and class names alone, fp32 unless PREC says otherwise."""
+    words = [word for key, value in options.items() for word in (f"TRAINER.{cls.BLOCK}.{key}", value)]
+    same = ["DATASET.NAME", "PACS", "SEED", 1, "OPTIM.MAX_EPOCH", 1]
+    cfg = golden_cfg(cls, *same, *words, size=64 if kind == "rn" else 32)
+    clip = recipe.clip(kind, options.get("PREC", "fp32"))
+    trainer = cls(cfg, data=ClassNames(classnames), clip=clip)
+    trainer.modules = dict(trainer._models)
     return trainer
 
 

@@ -62,7 +62,7 @@ def golden_promptkd(case, names=tuple(FILE["classnames"])):
         config["T"],
         "TRAINER.PROMPTKD.MODAL",
         config["modal"],
-        load_teacher_clip=lambda trainer: golden_teacher(),
+        teacher_clip=golden_teacher(),
     )
     for module, tensors, seed in (
         (trainer.teacher, "teacher_prompts", FILE["teacher_SEED"]),

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
 from helpers.golden_trainers import trainer_on_golden_clip
+from promptshift.adapting.stream import tensors_fingerprint
 from promptshift.losses import prototype_discrimination, weighted_distance
 from promptshift.modeling.prototypes import SourcePrototypes
 from promptshift.modeling.views import take_views
@@ -108,6 +109,42 @@ def test_alignment_is_that_of_each_image_and_its_confident_views(kinds):
                         mine = classes[k] if kind == "text" else ours[kind]
                         expected += weights[k] * (mine - prototypes[k]).abs().mean()
             assert loss[i].item() == pytest.approx(100 * expected.item(), rel=1e-4)
+
+
+def at_its_prototypes(kinds, rounding, **options):
+    """A PromptSync at the prompts that its text prototypes were made under, up to rounding of their numbers."""
+    trainer = promptsync(DISCRIMINATE=options.pop("DISCRIMINATE", "off"), ALIGN_WITH=kinds, **options)
+    source = trainer.find_source()
+    source.about["start"] = tensors_fingerprint(trainer.prompt_learner.state_dict())
+    noise = torch.randn(6, 64, generator=torch.Generator().manual_seed(9))
+    source.text = trainer.class_features().detach() + rounding * noise
+    trainer.prepare()
+    return trainer
+
+
+@pytest.mark.parametrize("rounding", [1e-8, 1e-4])  # another size of batch, another precision
+@pytest.mark.parametrize("detached", [False, True])
+def test_rounding_gives_the_text_term_no_gradient_where_prompts_have_not_moved(rounding, detached):
+    found = {}
+    for kinds in (["text", "cls"], ["cls"], ["text"]):
+        trainer = at_its_prototypes(kinds, rounding, DETACH_WEIGHTS=detached)
+        found[len(kinds), kinds[-1]] = gradients(trainer, seen_of(trainer))[1]
+    for name, gradient in found[1, "cls"].items():
+        torch.testing.assert_close(found[2, "cls"][name], gradient)
+    assert all(gradient.abs().max() < 1e-9 for gradient in found[1, "text"].values() if gradient is not None)
+
+
+@pytest.mark.parametrize("moved", ["by a step", "by discrimination"])
+def test_prompts_that_have_moved_are_drawn_back_to_the_text_prototypes_image_by_image(moved):
+    trainer = at_its_prototypes(["text"], 1e-8, DISCRIMINATE="once" if moved == "by discrimination" else "off")
+    seen = seen_of(trainer)
+    values = {name: value.clone().requires_grad_() for name, value in seen.start.items()}
+    if moved == "by a step":
+        with torch.no_grad():
+            values["prompt_learner.ctx"][1] += 0.01  # the second image alone
+    trainer.adaptation_loss(values, seen).sum().backward()
+    norms = values["prompt_learner.ctx"].grad.flatten(1).norm(dim=1)
+    assert norms[1] > 1 and (norms[0] > 1) == (moved == "by discrimination") and (norms[0] > 1 or norms[0] < 1e-9)
 
 
 def test_each_setting_leaves_out_what_it_says():

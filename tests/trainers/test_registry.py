@@ -12,7 +12,8 @@ from dassl.engine import TRAINER_REGISTRY, build_trainer
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.paths import load_plugins
 from promptshift.runs.config import build_cfg, flatten
-from promptshift.runs.run import deployed_epoch, main
+from promptshift.runs.finished_run import load_tested
+from promptshift.runs.run import main
 
 load_plugins()
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -93,7 +94,7 @@ def test_one_epoch_then_the_same_logits_alone_and_in_a_batch(trainer, tiny, tmp_
     assert record["status"] == "complete" and 0 <= record["metrics"]["accuracy"] <= 100
     built = build_trainer(build_cfg(argv)[0])
     folder = str(tmp_path / "run")
-    built.load_model(folder, epoch=deployed_epoch(built, folder))
+    load_tested(built, folder)
     built.set_model_mode("eval")
     images = next(iter(built.test_loader))["img"][:4]
     with torch.no_grad():

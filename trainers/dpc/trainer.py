@@ -5,22 +5,24 @@ import math
 import torch
 import torch.nn.functional as F
 
+from dassl.config.options import between, choice, flag, text, whole
 from dassl.data.data_manager import DatasetWrapper
 from dassl.data.transforms.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.bases.generated_prompts import check_choice
 from promptshift.bases.inner import inner_trainer
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy, symmetric_infonce
 from promptshift.modeling.embedded import EMBEDDED
 from promptshift.runs.finished_run import check_run, load_weights
+from promptshift.runs.public_blocks import precision
 from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
 from promptshift.runs.wrapped_options import block_options, block_pairs
 from trainers.dpc.dual_prompt import DualPrompt, under
 from trainers.dpc.hard_negatives import HardNegatives
 from trainers.dpc.routing import Routes, route
 
+PAPER, CODE = "arXiv 2503.13443", "DPC's train.py"
 RELEASED_NAMES = {"StackSPLE_CoOp": "CoOp", "StackSPLE_PromptKD": "PromptKD"}
 RELEASED_KEYS = {
     "SPLE.BACK_CKPT_PATH": "TRAINER.DPC.BACKBONE_RUN",
@@ -71,24 +73,24 @@ class DPC(PromptTrainer):
 
     BLOCK, KEY_ALIASES = "DPC", RELEASED_KEYS
     DEFAULTS = dict(
-        PREC="fp16",
-        BACKBONE="CoOp",
-        BACKBONE_RUN="",
-        BACKBONE_EPOCH=0,  # epoch 0: the one that the run tested
-        BACKBONE_CONFIG="",  # its YAML in configs/trainers/<BACKBONE>/; "": the dataset's, mini or default
+        PREC=precision(),
+        BACKBONE=choice(*BACKBONES, source=PAPER, about="the method of step one"),
+        BACKBONE_RUN=text("", about="folder of step one's run; '': a stage"),
+        BACKBONE_EPOCH=whole(0, least=0, about="epoch of that run; 0: the one that it tested"),
+        BACKBONE_CONFIG=text("", about="its YAML in configs/trainers/<BACKBONE>; '': the dataset's, mini or default"),
         BACKBONE_OPTS=[],  # KEY VALUE pairs for it; its own block is filled in
-        TOP_K=8,
-        HARD_NEGATIVES=True,
-        NON_REPEAT=True,
-        MASK_DUPLICATES=False,
-        NEGATIVE_VIEW="",  # transform of the negatives' images: train or test; "": as released
-        LOSS="contrastive",  # contrastive or ce
-        LR_SCALE="1",  # 1, 1/w or 1/w^2
-        WEIGHT=-1.0,  # of P' on base classes; -1: the paper's for the backbone
-        WEIGHT_FOR_NEW=0.0,
-        DECOUPLE=True,
-        EVALUATE="mixture",  # mixture or parallel
-        ROUTE="told",  # told or auto
+        TOP_K=whole(8, least=2, source=CODE, about="classes that P proposes for an image"),
+        HARD_NEGATIVES=flag(True, source=PAPER, about="extend the batch by images of wrong proposals"),
+        NON_REPEAT=flag(True, source=CODE, about="a class stands once in a batch"),
+        MASK_DUPLICATES=flag(False, about="equal classes in a batch are no negatives of each other"),
+        NEGATIVE_VIEW=choice("", "train", "test", about="transform of the negatives' images; '': as released"),
+        LOSS=choice("contrastive", "ce", source=PAPER),
+        LR_SCALE=choice(*LR_SCALES, about="factor on the gradient, w the WEIGHT; the released code's are the others"),
+        WEIGHT=between(0, 1, -1.0, also=(-1.0,), source=PAPER, about="of P' on base classes; -1: the backbone's own"),
+        WEIGHT_FOR_NEW=between(0, 1, 0.0, source=PAPER, about="of P' on new classes"),
+        DECOUPLE=flag(True, source=PAPER, about="False: new classes are weighted as base ones"),
+        EVALUATE=choice("mixture", "parallel", source=PAPER, about="parallel: P' alone on base classes, as released"),
+        ROUTE=choice("told", "auto", about="auto: base or new is decided for each image"),
         RELEASED=dict(
             PIC_LIB="",
             LOSS_KD_WEIGHT=None,
@@ -100,24 +102,10 @@ class DPC(PromptTrainer):
 
     @classmethod
     def check_options(cls, cfg):
-        """Also fills in what follows from other keys: BACKBONE, WEIGHT and the backbone's block in BACKBONE_OPTS."""
         super().check_options(cfg)
         o, block = cfg.TRAINER.DPC, "TRAINER.DPC"
-        cls._fill_in(cfg, o)
-        for key, allowed in (
-            ("BACKBONE", BACKBONES),
-            ("LOSS", ("contrastive", "ce")),
-            ("ROUTE", ("told", "auto")),
-            ("EVALUATE", ("mixture", "parallel")),
-            ("NEGATIVE_VIEW", ("train", "test")),
-            ("LR_SCALE", tuple(LR_SCALES)),
-        ):
-            check_choice(f"{block}.{key}", o[key], allowed)
         if "converse" not in o.RELEASED.STACK.MODE:
             raise UserError(f"SPLE.STACK.MODE: '{o.RELEASED.STACK.MODE}' switches DPC off; allowed: converse")
-        for key in ("WEIGHT", "WEIGHT_FOR_NEW"):
-            if not 0 <= o[key] <= 1:
-                raise UserError(f"{block}.{key}: {o[key]}; allowed: 0 to 1 (WEIGHT also -1, the paper's)")
         if o.LR_SCALE != "1" and not o.WEIGHT:
             raise UserError(f"{block}.LR_SCALE: '{o.LR_SCALE}' divides by WEIGHT, which is 0; allowed: 1")
         if o.ROUTE == "auto" and cfg.DATASET.SUBSAMPLE_CLASSES != "all":
@@ -125,22 +113,22 @@ class DPC(PromptTrainer):
                 f"{block}.ROUTE: auto chooses between base and new names, so DATASET.SUBSAMPLE_CLASSES "
                 f"'{cfg.DATASET.SUBSAMPLE_CLASSES}' must be all"
             )
-        o.BACKBONE_OPTS = block_options(
-            cfg, f"{block}.BACKBONE_RUN", o.BACKBONE, o.BACKBONE_RUN, o.BACKBONE_CONFIG, o.BACKBONE_OPTS, []
-        )
         if dict(block_pairs(o.BACKBONE_OPTS)).get("TRAINER.COOP.CSC") and cfg.DATASET.SUBSAMPLE_CLASSES == "new":
             raise UserError(
                 "TRAINER.COOP.CSC: contexts of single classes do not exist for new ones; allowed with "
                 "DATASET.SUBSAMPLE_CLASSES new: False"
             )
 
-    @staticmethod
-    def _fill_in(cfg, o):
+    @classmethod
+    def fill_in(cls, cfg):
+        """What follows from other keys: BACKBONE, WEIGHT, NEGATIVE_VIEW, and the backbone's block in BACKBONE_OPTS."""
+        o, key = cfg.TRAINER.DPC, "TRAINER.DPC.BACKBONE_RUN"
         o.BACKBONE = RELEASED_NAMES.get(cfg.TRAINER.NAME, o.BACKBONE)
         o.WEIGHT = WEIGHTS.get(o.BACKBONE, 0.2) if o.WEIGHT == -1 else o.WEIGHT
         o.NEGATIVE_VIEW = o.NEGATIVE_VIEW or VIEWS.get(o.BACKBONE, "train")
         if not o.BACKBONE_CONFIG and cfg.MODEL.BACKBONE.NAME not in EMBEDDED:
             o.BACKBONE_CONFIG = CONFIGS.get(o.BACKBONE, "")
+        o.BACKBONE_OPTS = block_options(cfg, key, o.BACKBONE, o.BACKBONE_RUN, o.BACKBONE_CONFIG, o.BACKBONE_OPTS, [])
 
     @staticmethod
     def _stage(cfg):

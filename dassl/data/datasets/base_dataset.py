@@ -1,11 +1,14 @@
 """One labelled image, and the base of all datasets."""
 
+import logging
 import os
 import random
 from collections import defaultdict
 from collections.abc import Sequence
 
 from ...utils.errors import UserError, suggest
+
+log = logging.getLogger(__name__)
 
 __all__ = ["DatasetBase", "Datum"]
 
@@ -182,7 +185,7 @@ class DatasetBase:
         """
         if num_shots < 1:
             return data_sources[0] if len(data_sources) == 1 else data_sources
-        print(f"Creating a {num_shots}-shot dataset")
+        log.info(f"Creating a {num_shots}-shot dataset")
         output = []
         for data_source in data_sources:
             dataset = []

@@ -1,10 +1,14 @@
 """Datasets by name."""
 
+import logging
+
 from yacs.config import CfgNode
 
 from ...utils.errors import UserError
 from ...utils.registry import Registry
 from .base_dataset import DatasetBase
+
+log = logging.getLogger(__name__)
 
 __all__ = ["DATASET_REGISTRY", "build_dataset"]
 
@@ -24,5 +28,5 @@ def build_dataset(cfg: CfgNode) -> DatasetBase:
         )
     dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME)
     if cfg.VERBOSE:
-        print(f"Loading dataset: {cfg.DATASET.NAME}")
+        log.info(f"Loading dataset: {cfg.DATASET.NAME}")
     return dataset(cfg)

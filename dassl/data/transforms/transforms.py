@@ -7,6 +7,7 @@ upstream's. torchvision takes a second to import, so only the functions that use
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torchvision.transforms import InterpolationMode
 
     INTERPOLATION_MODES: dict[str, InterpolationMode]
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "AVAI_CHOICES",
@@ -158,7 +161,7 @@ def build_transform(cfg: CfgNode, is_train: bool = True, choices: Sequence[str] 
     from torchvision import transforms as T
 
     if cfg.INPUT.NO_TRANSFORM:
-        print("Note: no transform is applied!")
+        log.info("Note: no transform is applied!")
         return None
     choices = cfg.INPUT.TRANSFORMS if choices is None else choices
     for choice in choices:

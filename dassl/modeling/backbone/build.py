@@ -1,10 +1,13 @@
 """Backbones by name."""
 
+import logging
 from typing import Any
 
 from torch import nn
 
 from ...utils.registry import Registry
+
+log = logging.getLogger(__name__)
 
 __all__ = ["BACKBONE_REGISTRY", "build_backbone"]
 
@@ -18,5 +21,5 @@ def build_backbone(name: str, verbose: bool = True, **kwargs: Any) -> nn.Module:
         UserError: an unknown name.
     """
     if verbose:
-        print(f"Backbone: {name}")
+        log.info(f"Backbone: {name}")
     return BACKBONE_REGISTRY.get(name)(**kwargs)

@@ -1,10 +1,13 @@
 """Heads by name."""
 
+import logging
 from typing import Any
 
 from torch import nn
 
 from ...utils.registry import Registry
+
+log = logging.getLogger(__name__)
 
 __all__ = ["HEAD_REGISTRY", "build_head"]
 
@@ -18,5 +21,5 @@ def build_head(name: str, verbose: bool = True, **kwargs: Any) -> nn.Module:
         UserError: an unknown name.
     """
     if verbose:
-        print(f"Head: {name}")
+        log.info(f"Head: {name}")
     return HEAD_REGISTRY.get(name)(**kwargs)

@@ -35,7 +35,7 @@ from promptshift.studies.target import (
 
 @study("collapse", "variance of adapted prompts and features with and without each loss of PromptSync (IMAGES=200)")
 def collapse(bench: Bench) -> list[Outcome]:
-    """Adapts to the same images with and without each loss."""
+    """Adapt to the same images with and without each loss."""
     target = Target(bench)
     rows = target.choose()
     found = {
@@ -61,7 +61,7 @@ def prompts_and_features(trainer, values, seen) -> dict[str, Tensor]:
 
 
 def collapse_outcome(place: str, about: str, found: dict[str, Adapted]) -> Outcome:
-    """Returns variances by variant from `prompts_and_features`; the first variant is the one without adaptation."""
+    """Return variances by variant from `prompts_and_features`; the first variant is the one without adaptation."""
     spread = {
         label: {"over_images": 100 * deviations(own.measured["clean"]), "over_views": own.measured["over_views"]}
         for label, own in found.items()
@@ -115,7 +115,7 @@ def collapse_outcome(place: str, about: str, found: dict[str, Adapted]) -> Outco
 
 
 def _reading(spread: dict[str, dict[str, Tensor]]) -> str:
-    """Returns whether the images' features draw together under PromptSync."""
+    """Return whether the images' features draw together under PromptSync."""
     before, after = (spread[label]["over_images"] for label in (NONE.label, FULL.label))
     paired = compare(by_row(after), by_row(before))
     unsure = paired.low is None or paired.low <= 0 <= paired.high
@@ -159,7 +159,7 @@ def _collapse_row(label: str, own: Adapted, start: Adapted, spread: dict[str, Te
 
 @study("class_balance", "predicted class frequencies before and after adapting with PromptSync (IMAGES=200)")
 def class_balance(bench: Bench) -> list[Outcome]:
-    """Counts predictions by class for the same images, before and after adaptation."""
+    """Count predictions by class for the same images, before and after adaptation."""
     target = Target(bench)
     rows = target.choose()
     found = {variant.label: target.adapted(variant, rows) for variant in (NONE, PROMPTALIGN, FULL, ENTROPY)}
@@ -167,7 +167,7 @@ def class_balance(bench: Bench) -> list[Outcome]:
 
 
 def balance_outcome(place: str, about: str, found: dict[str, Adapted], seed: int) -> Outcome:
-    """Returns numbers of the histograms of predicted classes by variant, with intervals by the seed's bootstrap."""
+    """Return numbers of the histograms of predicted classes by variant, with intervals by the seed's bootstrap."""
     start = found[NONE.label]
     n, classes = start.logits.shape
     true = balance(start.labels, start.labels, classes)
@@ -213,7 +213,7 @@ def balance_outcome(place: str, about: str, found: dict[str, Adapted], seed: int
 
 
 def balance_change(label: str, own: Adapted, start: Adapted, seed: int) -> str:
-    """Returns in words how entropy and distance to the true histogram change, with bootstrap intervals."""
+    """Return in words how entropy and distance to the true histogram change, with bootstrap intervals."""
     names = {"entropy": "entropy", "distance": "distance to the true classes"}
     classes, n = own.logits.shape[1], len(own.labels)
 

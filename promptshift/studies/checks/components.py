@@ -35,7 +35,7 @@ GROUPS = ("frequent", "middle", "rare")  # thirds of the classes
 
 @study("components", "PromptSync's component ablation on the same images, paired differences (IMAGES=200)")
 def components(bench: Bench) -> list[Outcome]:
-    """Adapts to the same images with every choice of components."""
+    """Adapt to the same images with every choice of components."""
     target = Target(bench)
     rows = target.choose()
     found = {
@@ -45,7 +45,7 @@ def components(bench: Bench) -> list[Outcome]:
 
 
 def components_outcome(place: str, about: str, right: dict[str, Tensor]) -> Outcome:
-    """Returns paired differences to PromptSync from 100 (right) or 0 of each image, (N,), by variant."""
+    """Return paired differences to PromptSync from 100 (right) or 0 of each image, (N,), by variant."""
     full = right[FULL.label]
     others = {label: own for label, own in right.items() if label != FULL.label}
     rows = [(FULL.label, f"{float(full.mean()):.2f}", "", "", "")]
@@ -81,8 +81,11 @@ def _difference(own: Tensor, full: Tensor) -> tuple[str, str, str]:
 
 
 def running_difference(own: Tensor, full: Tensor) -> dict[str, list[float]]:
-    """Returns the mean of own - full (N,) over the first images, at most `POINTS` numbers of them, with the half width
-    of its 95 % interval, as a series of a plot."""
+    """Return a plot's series: the mean of own - full over the first images, and the half width of its 95 % interval.
+
+    Args:
+        own, full: (N,) a number per image. The mean is taken at no more than `POINTS` numbers of images.
+    """
     series: dict[str, list[float]] = {"x": [], "y": [], "spread": []}
     for n in sorted({max(1, len(own) * (i + 1) // POINTS) for i in range(POINTS)}):
         paired = compare(by_row(own[:n]), by_row(full[:n]))
@@ -94,7 +97,7 @@ def running_difference(own: Tensor, full: Tensor) -> dict[str, list[float]]:
 
 @study("imbalanced", "accuracy by class frequency on a long-tailed stream, with PromptSync (IMAGES=200, RATIO=10)")
 def imbalanced(bench: Bench) -> list[Outcome]:
-    """Adapts to a seeded long-tailed selection of the test images.
+    """Adapt to a seeded long-tailed selection of the test images.
 
     Raises:
         UserError: the selection has classes of one size only.
@@ -121,7 +124,7 @@ def imbalanced(bench: Bench) -> list[Outcome]:
 
 
 def long_tailed_rows(labels: list[int], images: int, ratio: int, seed: int) -> list[int]:
-    """Returns row numbers of a selection whose class sizes are those of `long_tail`, in random order."""
+    """Return row numbers of a selection whose class sizes are those of `long_tail`, in random order."""
     order = list(range(len(labels)))
     random.Random(seed).shuffle(order)
     left = long_tail([labels.count(k) for k in range(max(labels) + 1)], images, ratio, seed)
@@ -134,7 +137,7 @@ def long_tailed_rows(labels: list[int], images: int, ratio: int, seed: int) -> l
 
 
 def frequency_groups(labels: Tensor) -> dict[str, Tensor]:
-    """Returns the rows of labels (N,) by `GROUPS`: thirds of the classes that occur, the most frequent first."""
+    """Return the rows of labels (N,) by `GROUPS`: thirds of the classes that occur, the most frequent first."""
     counts = torch.bincount(labels)
     classes = counts.sort(descending=True, stable=True).indices[: int((counts > 0).sum())]
     return {
@@ -144,7 +147,7 @@ def frequency_groups(labels: Tensor) -> dict[str, Tensor]:
 
 
 def imbalanced_outcome(place: str, about: str, right: dict[str, Tensor], labels: Tensor, ratio: int) -> Outcome:
-    """Returns accuracy by class frequency from 100 (right) or 0 of each image, (N,), by variant, and labels (N,)."""
+    """Return accuracy by class frequency from 100 (right) or 0 of each image, (N,), by variant, and labels (N,)."""
     groups, counts = frequency_groups(labels), torch.bincount(labels)
     counts = counts[counts > 0]
     sizes = f"{int(counts.max())} to {int(counts.min())} images"

@@ -9,10 +9,11 @@ from torch import Tensor
 from promptshift.results.diagnostics import negative_deltas
 from promptshift.results.statistics import mean
 from promptshift.results.tables import Measured, Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, Done, place_of
+from promptshift.studies.features import in_batches, test_features
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import in_batches, reopen, test_features
 from promptshift.studies.words import compared, correlated
 
 ALPHAS = (0.0, 0.1, 0.2, 0.5, 1.0)  # the sweep of the paper's summary
@@ -36,17 +37,17 @@ class Scores:
     classnames: list[str]
 
     def accuracy(self, alpha: float) -> float:
-        """Returns the accuracy in percent when the negative score has weight `alpha`."""
+        """Return the accuracy in percent when the negative score has weight `alpha`."""
         return 100 * float(self.right(alpha).double().mean())
 
     def right(self, alpha: float) -> Tensor:
-        """Returns which images are classified right, (N,) bool."""
+        """Return which images are classified right, (N,) bool."""
         return (self.positive - alpha * self.negative).argmax(dim=1) == self.labels
 
 
 def scores_of(done: Done) -> Scores:
-    """Returns the scores of a finished DPSPG run on its test images."""
-    trainer = reopen(done.folder)
+    """Return the scores of a finished DPSPG run on its test images."""
+    trainer = reopen(done.folder, images=True)
     features, labels, _ = test_features(trainer)
     positive, negative = (
         in_batches(trainer, lambda part, path=path: trainer.cosines(path, part), features) for path in ("pos", "neg")
@@ -56,14 +57,14 @@ def scores_of(done: Done) -> Scores:
 
 @study("alpha", "accuracy of DPSPG against the weight of the negative score")
 def alpha(bench: Bench) -> list[Outcome]:
-    """Scores the same trained weights with every weight of the negative score."""
+    """Score the same trained weights with every weight of the negative score."""
     runs = bench.leave_one_out("DPSPG")
     scores = {key: scores_of(done) for key, done in runs.items()}
     return [alpha_outcome(place_of(runs), scores)]
 
 
 def alpha_outcome(name: str, scores: dict[tuple[str, int], Scores]) -> Outcome:
-    """Returns the sweep over `ALPHAS` from the scores by (domain, seed)."""
+    """Return the sweep over `ALPHAS` from the scores by (domain, seed)."""
     by_alpha = {a: {key: score.accuracy(a) for key, score in scores.items()} for a in ALPHAS}
     domains, seeds = list(dict.fromkeys(key[0] for key in scores)), sorted({key[1] for key in scores})
     curves = {
@@ -109,7 +110,7 @@ def negative_constraint(bench: Bench) -> list[Outcome]:
 
 
 def constraint_outcome(name: str, scores: dict[tuple[str, int], Scores]) -> Outcome:
-    """Returns delta per class against the gain in accuracy of that class, from the scores by (domain, seed).
+    """Return delta per class against the gain in accuracy of that class, from the scores by (domain, seed).
 
     delta of an image is the smallest negative score of a wrong class less that of the true class.
     """
@@ -163,7 +164,7 @@ def constraint_outcome(name: str, scores: dict[tuple[str, int], Scores]) -> Outc
 
 
 def class_points(scores: list[Scores]) -> list[tuple[str, float, float]]:
-    """Returns (class, mean delta, gain in points of its accuracy), means over runs of one domain."""
+    """Return (class, mean delta, gain in points of its accuracy), means over runs of one domain."""
     points = []
     for k, classname in enumerate(scores[0].classnames):
         deltas, gains = [], []

@@ -15,14 +15,14 @@ TRAINERS = ("ZeroshotCLIP", "LinearProbe", "CoOp")  # the figure's curves
 
 @study("few_shot_curves", "CoOp, linear probe and zero-shot CLIP against the number of training images per class")
 def few_shot_curves(bench: Bench) -> list[Outcome]:
-    """Trains CoOp and the linear probe with 1, 2, 4, 8 and 16 images per class."""
+    """Train CoOp and the linear probe with 1, 2, 4, 8 and 16 images per class."""
     runs = {trainer: bench.of_protocol("few_shot_sweep", trainer) for trainer in TRAINERS}
     accuracy = {trainer: _by_shots(own) for trainer, own in runs.items()}
     return [few_shot_outcome(place_of(runs["CoOp"]), accuracy)]
 
 
 def _by_shots(runs: Runs) -> dict[int, dict[int, float]]:
-    """Returns shots -> seed -> accuracy."""
+    """Return shots -> seed -> accuracy."""
     found: dict[int, dict[int, float]] = {}
     for (shots, seed), done in runs.items():
         found.setdefault(int(shots), {})[seed] = done.accuracy
@@ -30,7 +30,7 @@ def _by_shots(runs: Runs) -> dict[int, dict[int, float]]:
 
 
 def few_shot_outcome(name: str, accuracy: dict[str, dict[int, dict[int, float]]]) -> Outcome:
-    """Returns the curves from accuracies by trainer, shots (0: none are used) and seed."""
+    """Return the curves from accuracies by trainer, shots (0: none are used) and seed."""
     cells = {
         trainer: {k: Measured.of(list(own.values())) for k, own in by_shots.items()}
         for trainer, by_shots in accuracy.items()
@@ -66,7 +66,7 @@ def few_shot_outcome(name: str, accuracy: dict[str, dict[int, dict[int, float]]]
 
 
 def few_shot_panel(cells: Mapping[str, Mapping[int, Measured]]) -> dict:
-    """Returns the picture's data: a curve over shots for each label."""
+    """Return the picture's data: a curve over shots for each label."""
     series = [
         {
             "label": label,

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from dassl.utils.errors import UserError
-from promptshift.protocols.request import is_mini_world
+from promptshift.protocols.config_files import is_mini_world
 from promptshift.results.diagnostics import distance_ratio, last_epochs_std
 from promptshift.results.statistics import mean, population_std
 from promptshift.results.tables import Measured, Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, Done, Runs, place_of
+from promptshift.studies.features import in_batches, split_features, test_features
 from promptshift.studies.maps import MOST, planar_map
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import in_batches, reopen, split_features, test_features
 from promptshift.studies.words import DOMAINS, compared
 
 TRAINERS = {"SPG": "prompt", "DPSPG": "pos"}  # and the path whose prompts are compared
@@ -26,7 +27,7 @@ LAST = 10  # epochs that the papers' standard deviation is taken over
 
 @study("stability", "validation accuracy over the last epochs, SPG against DPSPG")
 def stability(bench: Bench) -> list[Outcome]:
-    """Trains both with a validation after every epoch."""
+    """Train both with a validation after every epoch."""
     options = ["TEST.EVAL_FREQ", "1"]
     if is_mini_world(bench.dataset) and "OPTIM.MAX_EPOCH" not in bench.options:
         options += ["OPTIM.MAX_EPOCH", str(MINI_EPOCHS)]
@@ -36,7 +37,7 @@ def stability(bench: Bench) -> list[Outcome]:
 
 
 def stability_outcome(name: str, histories: dict[str, dict[tuple[str, int], list[dict]]]) -> Outcome:
-    """Returns validation accuracy over epochs and its standard deviation over the last ones, by trainer."""
+    """Return validation accuracy over epochs and its standard deviation over the last ones, by trainer."""
     series, spreads = [], {}
     for trainer, runs in histories.items():
         curves = [[epoch["val_accuracy"] for epoch in history if "val_accuracy" in epoch] for history in runs.values()]
@@ -75,7 +76,7 @@ def stability_outcome(name: str, histories: dict[str, dict[tuple[str, int], list
 
 @study("prompt_map", "t-SNE of generated prompts by domain, SPG against DPSPG (DPSPG's figure 2)")
 def prompt_map(bench: Bench) -> list[Outcome]:
-    """Draws the prompts generated for validation images of the sources and test images of one held-out domain."""
+    """Draw the prompts generated for validation images of the sources and test images of one held-out domain."""
     panels, rows, held_out, name = [], [], "", ""
     for trainer, path in TRAINERS.items():
         runs = bench.one_run(trainer)
@@ -124,8 +125,8 @@ def _number(value: float | None) -> str:
 
 
 def _contexts(done: Done, path: str) -> tuple[Tensor, Tensor, list[str]]:
-    """Returns prompts (N, M, D), domains (N,) and domain names: validation images of the sources, then test images."""
-    trainer = reopen(done.folder)
+    """Return prompts (N, M, D), domains (N,) and domain names: validation images of the sources, then test images."""
+    trainer = reopen(done.folder, images=True)
     parts = [split_features(trainer, trainer.val_loader), test_features(trainer)]
     contexts = torch.cat([in_batches(trainer, lambda f: trainer.contexts(path, f), part[0]) for part in parts])
     return contexts, torch.cat([domains for _, _, domains in parts]), list(trainer.dm.dataset.domains)
@@ -133,7 +134,7 @@ def _contexts(done: Done, path: str) -> tuple[Tensor, Tensor, list[str]]:
 
 @study("variability", "how much the prompt of one image moves from seed to seed, SPG against DPSPG")
 def variability(bench: Bench) -> list[Outcome]:
-    """Compares the prompts that runs with different seeds generate for the same test images.
+    """Compare the prompts that runs with different seeds generate for the same test images.
 
     Raises:
         UserError: fewer than two seeds.
@@ -149,11 +150,11 @@ def variability(bench: Bench) -> list[Outcome]:
 
 
 def _between_seeds(runs: Runs, domain: str, path: str) -> dict[str, float]:
-    """Returns the numbers of `seed_spread` for the test images of a held-out domain."""
+    """Return the numbers of `seed_spread` for the test images of a held-out domain."""
     contexts = []
     for key, done in runs.items():
         if key[0] == domain:
-            trainer = reopen(done.folder)
+            trainer = reopen(done.folder, images=True)
             features, _, _ = test_features(trainer)
             contexts.append(in_batches(trainer, lambda f, t=trainer: t.contexts(path, f), features))
     return seed_spread(contexts)
@@ -181,7 +182,7 @@ def seed_spread(contexts: list[Tensor]) -> dict[str, float]:
 
 
 def variability_outcome(name: str, measured: dict[str, dict[str, dict[str, float]]]) -> Outcome:
-    """Returns the comparison from `seed_spread` by trainer and held-out domain."""
+    """Return the comparison from `seed_spread` by trainer and held-out domain."""
     kinds = {
         "distance": "between seeds, same image",
         "common": "of which common to all images",

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from promptshift.results.statistics import mean
 from promptshift.results.tables import Measured, Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, Done, place_of
 from promptshift.studies.checks.latent import NUMBERS, over_seeds
+from promptshift.studies.features import in_batches, split_features
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import in_batches, reopen, split_features
 from promptshift.studies.words import compared
 
 
@@ -35,7 +36,7 @@ class Grain:
 
 @study("granularity", "LDPF with latent domains coarser or finer than the annotated ones, against manual domain labels")
 def granularity(bench: Bench) -> list[Outcome]:
-    """Trains with every number of latent domains, and with the annotated domains in their place."""
+    """Train with every number of latent domains, and with the annotated domains in their place."""
     manual = bench.leave_one_out("LDPF", "TRAINER.LDPF.DOMAINS", "manual")
     latent = {number: bench.leave_one_out("LDPF", "TRAINER.LDPF.N_S", str(number)) for number in NUMBERS}
     grains = {number: {key: grain_of(done) for key, done in runs.items()} for number, runs in latent.items()}
@@ -46,15 +47,15 @@ def granularity(bench: Bench) -> list[Outcome]:
 
 
 def grain_of(done: Done) -> Grain:
-    """Returns what a finished run's latent domains are like on the validation images of its sources."""
-    trainer = reopen(done.folder)
+    """Return what a finished run's latent domains are like on the validation images of its sources."""
+    trainer = reopen(done.folder, images=True)
     features, labels, domains = split_features(trainer, trainer.val_loader)
     latent = in_batches(trainer, lambda f: trainer.domains.similarity_weights(trainer.domains(f), 1.0), features)
     return agreement(done.accuracy, domains, labels, latent.argmax(dim=1))
 
 
 def agreement(accuracy: float, domains: Tensor, labels: Tensor, clusters: Tensor) -> Grain:
-    """Returns the agreement of latent domains with annotated ones and with classes, all (N,), by scikit-learn."""
+    """Return the agreement of latent domains with annotated ones and with classes, all (N,), by scikit-learn."""
     from sklearn.metrics import homogeneity_completeness_v_measure, normalized_mutual_info_score
 
     homogeneity, completeness, _ = homogeneity_completeness_v_measure(domains, clusters)
@@ -66,7 +67,7 @@ def agreement(accuracy: float, domains: Tensor, labels: Tensor, clusters: Tensor
 def granularity_outcome(
     name: str, domains: int, manual: dict[tuple[str, int], float], grains: dict[int, dict[tuple[str, int], Grain]]
 ) -> Outcome:
-    """Returns the comparison.
+    """Return the comparison.
 
     Args:
         name: of dataset and backbone.

@@ -8,22 +8,23 @@ from torch import Tensor
 from dassl.engine import TrainerX
 from promptshift.modeling.latent_domains import contingency
 from promptshift.results.tables import Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, place_of
+from promptshift.studies.features import in_batches, test_features
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import in_batches, reopen, test_features
 
 NEAREST = 5  # words of a context vector
 
 
 @study("words", "words whose embeddings are nearest to the context vectors that CoOp learnt (arXiv 2109.01134)")
 def words(bench: Bench) -> list[Outcome]:
-    """Lists the nearest words of the contexts of one seed, for every held-out domain."""
+    """List the nearest words of the contexts of one seed, for every held-out domain."""
     runs = bench.leave_one_out("CoOp")
     seed = min(seed for _, seed in runs)
     rows = []
     for domain in dict.fromkeys(key[0] for key in runs):
-        trainer = reopen(runs[domain, seed].folder)
+        trainer = reopen(runs[domain, seed].folder, images=True)
         contexts = trainer.prompt_learner.ctx.detach().flatten(0, -2)  # with CSC, those of one class after another
         for place, found in enumerate(nearest_words(trainer.clip, contexts), start=1):
             rows.append((domain, str(place), ", ".join(f"{word} ({distance:.3f})" for word, distance in found)))
@@ -44,7 +45,7 @@ def words(bench: Bench) -> list[Outcome]:
 
 
 def nearest_words(clip, contexts: Tensor) -> list[list[tuple[str, float]]]:
-    """Returns the nearest words, and their distances, of each context vector (M, D)."""
+    """Return the nearest words, and their distances, of each context vector (M, D)."""
     vocabulary = torch.arange(clip.text.token_embedding.num_embeddings, device=clip.device)
     table = clip.embed_tokens(vocabulary).float()  # (V, D)
     distances = torch.cdist(contexts.to(table), table)  # (M, V)
@@ -58,12 +59,12 @@ def nearest_words(clip, contexts: Tensor) -> list[list[tuple[str, float]]]:
 
 @study("confusion", "which classes CoOp takes for which on the held-out domains")
 def confusion(bench: Bench) -> list[Outcome]:
-    """Counts predictions by true class over the held-out domains of one seed."""
+    """Count predictions by true class over the held-out domains of one seed."""
     runs = bench.leave_one_out("CoOp")
     seed = min(seed for _, seed in runs)
     pooled, names = None, []
     for domain in dict.fromkeys(key[0] for key in runs):
-        trainer = reopen(runs[domain, seed].folder)
+        trainer = reopen(runs[domain, seed].folder, images=True)
         counts, names = predictions(trainer), list(trainer.dm.dataset.classnames)
         pooled = counts if pooled is None else pooled + counts
     shares = 100 * pooled.double() / pooled.sum(1, keepdim=True).clamp_min(1)
@@ -92,7 +93,7 @@ def confusion(bench: Bench) -> list[Outcome]:
 
 
 def predictions(trainer: TrainerX) -> Tensor:
-    """Returns counts (K, K) of the run's test images: row true class, column predicted class."""
+    """Return counts (K, K) of the run's test images: row true class, column predicted class."""
     features, labels, _ = test_features(trainer)
     predicted = in_batches(trainer, lambda part: trainer.predict_features(part).argmax(dim=1), features)
     k = len(trainer.dm.dataset.classnames)
@@ -100,7 +101,7 @@ def predictions(trainer: TrainerX) -> Tensor:
 
 
 def worst(counts: Tensor, most: int = 12) -> list[tuple[int, int]]:
-    """Returns the (true, predicted) classes of the largest counts off the diagonal, largest first, without zeros."""
+    """Return the (true, predicted) classes of the largest counts off the diagonal, largest first, without zeros."""
     wrong = counts.clone().fill_diagonal_(0)
     order = wrong.flatten().argsort(descending=True, stable=True)[:most].tolist()
     return [(i // len(counts), i % len(counts)) for i in order if wrong.flatten()[i] > 0]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import torch
 
 from promptshift.results.statistics import mean
 from promptshift.results.tables import Measured, Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, Runs, place_of
+from promptshift.studies.features import in_batches, split_features, test_features
 from promptshift.studies.maps import MOST, planar_map
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import in_batches, reopen, split_features, test_features
 from promptshift.studies.words import compared
 
 NUMBERS = (2, 3, 4, 5, 6)  # of latent domains: the range the paper tunes in
@@ -21,14 +23,14 @@ NUMBERS = (2, 3, 4, 5, 6)  # of latent domains: the range the paper tunes in
 
 @study("n_s", "LDPF against the number of latent domains, and the gap to the oracle that selects a prompt per image")
 def number_of_domains(bench: Bench) -> list[Outcome]:
-    """Trains with every number of latent domains."""
+    """Train with every number of latent domains."""
     runs = {number: bench.leave_one_out("LDPF", "TRAINER.LDPF.N_S", str(number)) for number in NUMBERS}
     records = {number: {key: done.record for key, done in own.items()} for number, own in runs.items()}
     return [number_outcome(place_of(runs[NUMBERS[0]]), records)]
 
 
 def number_outcome(name: str, records: dict[int, dict[tuple[str, int], dict]]) -> Outcome:
-    """Returns accuracy, oracle U_sel and purity by number of latent domains, from records by (domain, seed)."""
+    """Return accuracy, oracle U_sel and purity by number of latent domains, from records by (domain, seed)."""
     accuracy = {n: {key: r["metrics"]["accuracy"] for key, r in own.items()} for n, own in records.items()}
     oracle = {n: {key: r["diagnostics"]["fusion"]["u_sel"] for key, r in own.items()} for n, own in records.items()}
     purity = {
@@ -76,17 +78,17 @@ def number_outcome(name: str, records: dict[int, dict[tuple[str, int], dict]]) -
 
 
 def over_seeds(values: dict[tuple[str, int], float]) -> Measured:
-    """Returns mean and spread over seeds of the mean over domains."""
+    """Return mean and spread over seeds of the mean over domains."""
     seeds = sorted({seed for _, seed in values})
     return Measured.of([mean([value for (_, own), value in values.items() if own == seed]) for seed in seeds])
 
 
 @study("feature_map", "t-SNE of image features and of LDPF's domain features, by domain and by latent cluster")
 def feature_map(bench: Bench) -> list[Outcome]:
-    """Draws the validation images of the sources and the test images of one held-out domain of one run."""
+    """Draw the validation images of the sources and the test images of one held-out domain of one run."""
     runs = bench.one_run("LDPF")
     (((held_out, seed), done),) = runs.items()
-    trainer = reopen(done.folder)
+    trainer = reopen(done.folder, images=True)
     parts = [split_features(trainer, trainer.val_loader), test_features(trainer)]
     features, names = torch.cat([part[0] for part in parts]), list(trainer.dm.dataset.domains)
     # LDPF hides the domain labels of training images only; these are of the test and validation lists
@@ -128,7 +130,7 @@ RARE = 0.2  # share of a class's images that stay in a domain which is not its o
 
 @study("correlation", "does LDPF's adversarial loss hurt where class and domain are correlated")
 def correlation(bench: Bench) -> list[Outcome]:
-    """Trains with and without the adversarial loss, on the dataset as it is and on a skewed selection of its images."""
+    """Train with and without the adversarial loss, on the dataset as it is and on a skewed selection of its images."""
     plain, skewed = _with_and_without(bench), _with_and_without(skewed_bench(bench))
     return [
         correlation_outcome(
@@ -153,7 +155,7 @@ def _accuracies(runs: Runs) -> dict[tuple[str, int], float]:
 
 
 def skewed_bench(bench: Bench) -> Bench:
-    """Returns a bench on a folder of links to the dataset's images in which every class belongs to one domain.
+    """Return a bench on a folder of the dataset's images in which every class belongs to one domain.
 
     Class k belongs to domain k modulo the number of domains; elsewhere only the first `RARE` of its images stay.
     """
@@ -167,7 +169,7 @@ def skewed_bench(bench: Bench) -> Bench:
         for label, classname in enumerate(classes):
             paths = images[domain].get(classname, [])
             share = 1.0 if label % len(images) == index else RARE
-            _link(paths[: max(2, round(share * len(paths)))], folder / domain / classname)
+            _share(paths[: max(2, round(share * len(paths)))], folder / domain / classname)
     other = Bench(
         ["my_folder", *([bench.backbone] if bench.backbone else []), *bench.options, "DATASET.FOLDER", name],
         bench.seeds,
@@ -180,7 +182,7 @@ def skewed_bench(bench: Bench) -> Bench:
 
 
 def _image_folders(request) -> dict[str, dict[str, list[Path]]]:
-    """Returns domain -> class -> images of the request's dataset, which is got or rendered where it is absent."""
+    """Return domain -> class -> images of the request's dataset, which is got or rendered where it is absent."""
     from dassl.data.datasets import build_dataset
 
     cfg = request.cfg.clone()
@@ -193,16 +195,22 @@ def _image_folders(request) -> dict[str, dict[str, list[Path]]]:
     return images
 
 
-def _link(paths: list[Path], folder: Path) -> None:
-    """Makes `folder` hold links to `paths`."""
+def _share(paths: list[Path], folder: Path) -> None:
+    """Make `folder` hold `paths`, as hard links where the file system has them, else as copies.
+
+    Symbolic links would lead out of the folder, which those of a dataset may not.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         if not (folder / path.name).exists():
-            os.symlink(path, folder / path.name)
+            try:
+                os.link(path, folder / path.name)
+            except OSError:  # another file system
+                shutil.copyfile(path, folder / path.name)
 
 
 def correlation_outcome(name: str, accuracy: dict[str, dict[str, dict[tuple[str, int], float]]]) -> Outcome:
-    """Returns the comparison from accuracies by set ("as it is", "correlated"), by "with" or "without", by pair."""
+    """Return the comparison from accuracies by set ("as it is", "correlated"), by "with" or "without", by pair."""
     rows = tuple((which, over_seeds(own["with"]), over_seeds(own["without"])) for which, own in accuracy.items())
     texts = [
         f"Images {which}: " + compared("with the adversarial loss", own["with"], "without it", own["without"])

@@ -20,7 +20,7 @@ Agreement = dict[str, Tensor]  # of `class_agreement`
 
 @study("prototype_agreement", "do PromptSync's text and vision prototypes of a class agree, before and after its step")
 def prototype_agreement(bench: Bench) -> list[Outcome]:
-    """Compares the source classes' prototypes under the prompts to start from and after the discrimination step."""
+    """Compare the source classes' prototypes under the prompts to start from and after the discrimination step."""
     target = Target(bench)
     trainer = target.prepared(ALIGNMENT)
     vision = {"cls": trainer.source.cls[0].cpu(), "vision": trainer.source.vision.cpu()}
@@ -42,7 +42,7 @@ def _text_prototypes(trainer: AdaptingTrainer) -> Tensor:
 def agreement_outcome(
     place: str, about: str, found: dict[str, dict[str, Agreement]], losses: tuple[float, float], images: int, steps: int
 ) -> Outcome:
-    """Returns the comparison from `class_agreement` by kind of vision prototype and "before" or "after".
+    """Return the comparison from `class_agreement` by kind of vision prototype and "before" or "after".
 
     Args:
         losses: the discrimination loss before and after.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
+from dassl.talk import quiet
 from promptshift.results.statistics import harmonic_mean, population_std
 from promptshift.results.tables import Measured, Table
+from promptshift.runs.reopen import reopen
 from promptshift.studies.bench import Bench, place_of
 from promptshift.studies.outcome import Outcome
 from promptshift.studies.registry import study
-from promptshift.studies.reopen import reopen
 from promptshift.studies.words import SEEDS, compared
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # of P', those of the poster's two sweeps
@@ -21,7 +20,7 @@ Sweep = dict[str, dict[float, dict[tuple[str, int], float]]]  # half -> weight -
 
 @study("trade_off", "DPC on base and new classes against the weight of its parallel prompt (w_b and w_n)")
 def trade_off(bench: Bench) -> list[Outcome]:
-    """Tests the weights of one training with every weight of the parallel prompt, on either half of the classes."""
+    """Test the weights of one training with every weight of the parallel prompt, on either half of the classes."""
     runs = bench.of_protocol("base_to_new", "DPC")
     name, dataset = place_of(runs), next(iter(runs.values())).record["dataset"]
     sweep: Sweep = {half: {weight: {} for weight in WEIGHTS} for half in KEYS}
@@ -33,19 +32,19 @@ def trade_off(bench: Bench) -> list[Outcome]:
 
 
 def _by_weight(folder: Path, trained: Path, key: str) -> dict[float, float]:
-    """Returns accuracy by weight of a run's test, with the weights that the run in `trained` learnt."""
-    trainer = reopen(folder, trained)
+    """Return accuracy by weight of a run's test, with the weights that the run in `trained` learnt."""
+    trainer = reopen(folder, images=True, trained=trained)
     trainer.options.defrost()
     found = {}
     for weight in WEIGHTS:
         trainer.options[key] = weight
-        with contextlib.redirect_stdout(io.StringIO()):
+        with quiet():
             found[weight] = trainer.evaluate_loader(trainer.test_loader)["accuracy"]
     return found
 
 
 def trade_off_outcome(name: str, sweep: Sweep) -> Outcome:
-    """Returns both sweeps and the curve of base against new accuracy."""
+    """Return both sweeps and the curve of base against new accuracy."""
     cells = {
         half: {w: Measured.of(list(values.values())) for w, values in by_weight.items()}
         for half, by_weight in sweep.items()

@@ -95,10 +95,12 @@ class CoOp(TrainerX):
     def check_cfg(self, cfg):
         assert cfg.TRAINER[self.block].PREC in ("fp16", "fp32", "amp")
 
-    def design(self, cfg):
+    @staticmethod
+    def design(cfg):
         return None
 
-    def learns(self, name):
+    @staticmethod
+    def learns(name):
         return "prompt_learner" in name
 
     def build_model(self):

@@ -15,7 +15,8 @@ class CustomCLIP(coop.CustomCLIP):
 class IVLP(coop.CoOp):
     block, registered, model_class = "IVLP", "VLPromptLearner", CustomCLIP
 
-    def design(self, cfg):
+    @staticmethod
+    def design(cfg):
         options = cfg.TRAINER.IVLP
         return {
             "trainer": "IVLP",
@@ -25,5 +26,6 @@ class IVLP(coop.CoOp):
             "language_ctx": options.N_CTX_TEXT,
         }
 
-    def learns(self, name):
+    @staticmethod
+    def learns(name):
         return "prompt_learner" in name or "VPT" in name

@@ -43,7 +43,8 @@ class CustomCLIP(coop.CustomCLIP):
 class MaPLe(coop.CoOp):
     block, registered, model_class = "MAPLE", "MultiModalPromptLearner", CustomCLIP
 
-    def design(self, cfg):
+    @staticmethod
+    def design(cfg):
         return {
             "trainer": "MaPLe",
             "vision_depth": 0,

@@ -9,7 +9,7 @@ import torch
 
 from helpers.mini_runs import arguments
 from promptshift.cli.predict import main, probabilities
-from promptshift.runs.reopen import load_run
+from promptshift.runs.reopen import reopen
 from promptshift.runs.run import main as train_main
 
 pytestmark = pytest.mark.usefixtures("checkout_and_output")
@@ -27,9 +27,9 @@ def train(worlds_root, tmp_path):
 
 
 def hits_and_record(run, root):
-    """How many images of the held-out domain `load_run` gets right, and how many the run itself did."""
+    """How many images of the held-out domain `reopen` gets right, and how many the run itself did."""
     paths = sorted((root / "mini_dg" / "images" / "sketch").rglob("*.png"))
-    built = load_run(run)
+    built = reopen(run)
     guessed = [built.lab2cname[int(row.argmax())] for row in probabilities(built, list(map(str, paths)))]
     hits = sum(name == path.parent.name for name, path in zip(guessed, paths))
     return hits, json.loads((run / "result.json").read_text())["metrics"]["correct"]
@@ -59,7 +59,7 @@ def test_the_top_classes_are_those_of_the_run_s_own_logits(train, worlds_root, t
     shutil.move(worlds_root / "mini_dg", tmp_path / "aside")  # the data set is not needed, only the images asked about
     try:
         images = [image.replace(str(worlds_root / "mini_dg"), str(tmp_path / "aside")) for image in images]
-        trainer = load_run(run)
+        trainer = reopen(run)
         rows = list(probabilities(trainer, images))
         capsys.readouterr()
         assert main(["--run", str(run), "--topk", "2", *images]) == 0
@@ -85,14 +85,14 @@ def test_predictions_reproduce_the_run_s_accuracy(train, worlds_root, trainer, o
 
 
 def test_cosine_scores_are_scaled_before_they_become_probabilities(train, worlds_root):
-    built = load_run(train("DPSPG"))
+    built = reopen(train("DPSPG"))
     image = str(next((worlds_root / "mini_dg" / "images" / "photo").rglob("*.png")))
     row = next(probabilities(built, [image]))
     assert built.COSINE_SCORES and float(row.max() / row.min()) > 1.5  # cosines alone differ by less than one
 
 
 def test_one_image_s_probabilities_do_not_depend_on_the_others(train, worlds_root):
-    built = load_run(train("CoOp"))
+    built = reopen(train("CoOp"))
     images = sorted(map(str, (worlds_root / "mini_dg" / "images" / "photo").rglob("*_0001.png")))[:4]
     together = list(probabilities(built, images))
     for image, row in zip(images, together):

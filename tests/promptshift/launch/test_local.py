@@ -11,14 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
+from yacs.config import CfgNode
 
-from helpers.result_records import make_record
-from promptshift.launch.jobs import Job, Locked, State, is_locked, lock
+from helpers import result_records
+from promptshift.launch.jobs import Call, Job, Locked, State, is_locked, lock
 from promptshift.launch.local import Runner, available_cores
 from promptshift.results.record import write_result
+from promptshift.runs.config import config_hash
 
 FAKE_TRAIN = (sys.executable, str(Path(__file__).parents[2] / "helpers" / "fake_train.py"))
-HASH = make_record()["config_hash"]
+CFG = CfgNode({"SEED": 1})
+HASH = config_hash(CFG)
 
 
 @pytest.fixture
@@ -34,8 +37,14 @@ def fake(tmp_path, monkeypatch):
     return behave
 
 
+def make_record(**changes):
+    """A record of the configuration of `make_jobs`."""
+    return result_records.make_record(**{"config_hash": HASH, **changes})
+
+
 def make_jobs(folder, *names):
-    return [Job(name, ("--output-dir", str(folder / name)), folder / name, ("row", name), 1, HASH) for name in names]
+    files = (Path("data"), "CoOp", Path("dataset.yaml"), Path("trainer.yaml"))
+    return [Job(name, Call(*files, folder / name, 1), ("row", name), CFG) for name in names]
 
 
 def starts(job):
@@ -145,7 +154,7 @@ def test_a_job_whose_need_runs_elsewhere_is_left_alone(tmp_path, fake, capfd):
 
 def test_a_result_of_another_configuration_is_not_taken_for_the_jobs_own(tmp_path, fake, capfd):
     (job,) = make_jobs(tmp_path, "a")
-    job = dataclasses.replace(job, config_hash="changed")
+    job = dataclasses.replace(job, cfg=CfgNode({"SEED": 2}))
     assert Runner([job], command=FAKE_TRAIN).run() == [job]
     assert "failed a: its result is of another configuration" in capfd.readouterr().out
 

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from promptshift.mini.captions import MATE, Facts, sample_caption, twin, words
+from promptshift.mini.drawing.shapes import SHAPES
 from promptshift.mini.pretraining_set import CaptionTokens
-from promptshift.mini.shapes import SHAPES
 
 
 def captions(classname, style="photo", count=4000, long=False, distractor=None):

@@ -9,8 +9,8 @@ from PIL import Image
 
 from dassl.utils.errors import UserError
 from promptshift.mini import MINI_DG, WorldSpec, render_image, render_world, rendering
-from promptshift.mini.shapes import SHAPES
-from promptshift.mini.styles import STYLES
+from promptshift.mini.drawing.shapes import SHAPES
+from promptshift.mini.drawing.styles import STYLES
 
 SMALL = WorldSpec("small", ("apple", "key"), ("photo", "sketch"))
 

@@ -62,7 +62,7 @@ def features(module, tensors, images):
 @pytest.mark.parametrize("max_tokens, fast", [(16384, True), (60, True), (60, False)])
 def test_many_sets_at_once_equal_one_at_a_time(make, max_tokens, fast):
     module = make(max_tokens=max_tokens)
-    module.template.tower.can_share_prefix = fast
+    module.template.tower.is_plain = fast
     images = recipe.images(batch=6).unflatten(0, (3, 2))  # 3 sets, 2 images each
     many, single = copies(module, 3)
     for tensor in many.values():

@@ -51,7 +51,7 @@ def test_towers_without_plain_blocks_take_the_general_path():
     template = PromptTemplate(recipe.clip(), NAMES, 4)
     contexts = torch.randn(3, 4, 128, generator=torch.Generator().manual_seed(1)) * 0.05
     shared = template.features_each(contexts)
-    template.tower.can_share_prefix = False
+    template.tower.is_plain = False
     torch.testing.assert_close(template.features_each(contexts), shared, atol=1e-5, rtol=0)
 
 

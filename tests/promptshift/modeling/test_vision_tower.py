@@ -21,8 +21,8 @@ def prompts(*shape, seed=0):
 def test_without_prompts_it_is_clip_s_image_encoder(precision, tolerance):
     clip, images = recipe.clip(precision=precision), recipe.images()
     features = VisionTower(clip, "VPT").encode(images)
-    assert features.dtype == clip.dtype
-    torch.testing.assert_close(features, clip.encode_image(images), atol=tolerance, rtol=tolerance)
+    assert features.dtype == torch.float32  # the last projection is not rounded to the compute dtype
+    torch.testing.assert_close(features, clip.encode_image(images).float(), atol=tolerance, rtol=tolerance)
 
 
 def test_one_set_per_image_is_that_set_for_each_image(tower):

@@ -8,6 +8,8 @@ import torch
 
 from helpers.mini_runs import arguments
 from promptshift.bases.finite import first_bad_output, first_bad_weight
+from promptshift.cli.predict import main as predict
+from promptshift.mini.weights import load_mini_state_dict
 from promptshift.runs.run import main
 
 
@@ -105,6 +107,28 @@ def test_a_bad_weight_is_named_before_what_follows_from_it():
 
 def test_weights_that_do_not_exist(refused, mini_root, tmp_path):
     assert "none.pt" in refused(mini_root, "CoOp", "MODEL.BACKBONE.PATH", tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), None])
+def test_a_backbone_with_odd_weights_is_refused_wherever_it_is_loaded(refused, mini_root, tmp_path, capsys, value):
+    """Training, evaluation and prediction alike, with the tensor's name; None: as integers."""
+    path, state = tmp_path / "backbone.pt", load_mini_state_dict()
+    torch.save(state, path)
+    use = ("MODEL.BACKBONE.PATH", path, "OPTIM.MAX_EPOCH", 1)
+    assert main(arguments(mini_root, tmp_path / "trained", "CoOp", *use)) == 0
+    proj = state["visual.proj"]
+    odd = proj.long() if value is None else proj.index_fill(0, torch.tensor(2), value)
+    torch.save(state | {"visual.proj": odd}, path)
+    capsys.readouterr()
+    lines = [refused(mini_root, "CoOp", *use)]
+    argv = arguments(mini_root, tmp_path / "eval", "CoOp", *use)
+    at = argv.index("OPTIM.MAX_EPOCH")
+    argv[at:at] = ["--eval-only", "--model-dir", str(tmp_path / "trained")]
+    assert main(argv) == 2
+    lines.append(capsys.readouterr().err)
+    assert predict(["--run", str(tmp_path / "trained"), str(first_image(mini_root))]) == 2
+    lines.append(capsys.readouterr().err)
+    assert all("backbone.pt: visual.proj" in line and line.strip().count("\n") == 0 for line in lines), lines
 
 
 def test_eval_of_a_folder_without_model(mini_root, tmp_path, capsys):

@@ -14,7 +14,7 @@ from promptshift.studies.checks.few_shot import few_shot_outcome
 from promptshift.studies.checks.generated import seed_spread, stability_outcome, variability_outcome
 from promptshift.studies.checks.granularity import Grain, agreement, granularity_outcome
 from promptshift.studies.checks.inspection import worst
-from promptshift.studies.checks.latent import NUMBERS, correlation_outcome, number_outcome
+from promptshift.studies.checks.latent import NUMBERS, _share, correlation_outcome, number_outcome
 from promptshift.studies.checks.trade_off import WEIGHTS, trade_off_outcome
 from promptshift.studies.maps import MOST, chosen_rows, planar_map
 from promptshift.studies.outcome import Outcome, read_outcome
@@ -162,6 +162,15 @@ def test_few_shot_curves_say_from_where_on_coop_wins():
     assert outcome.table.header == ("accuracy (%)", "0", "1", "16")
     assert outcome.table.rows[0][1:] == (Measured(70.0, 0.0), None, None)
     assert [series["x"] for series in outcome.panels[0]["series"]] == [[0], [1, 16], [1, 16]] and outcome.draw()
+
+
+def test_a_folder_of_shared_images_holds_no_links(tmp_path):
+    """A dataset refuses links that lead out of it."""
+    (tmp_path / "a.png").write_bytes(b"image")
+    for _ in range(2):
+        _share([tmp_path / "a.png"], tmp_path / "domain" / "class")
+    shared = tmp_path / "domain" / "class" / "a.png"
+    assert shared.read_bytes() == b"image" and not shared.is_symlink()
 
 
 def test_correlated_images_are_compared_within_each_set():

@@ -252,9 +252,7 @@ def test_all_images_give_the_accuracy_of_the_protocols_own_run(bench, tmp_path, 
     rows = target.choose()
     target.adapted(ENTROPY, rows[:3])  # nothing of it stays
     found = target.adapted(FULL, rows)
-    argv = list(target._job("PromptSync").argv)
-    argv[argv.index("--output-dir") + 1] = str(tmp_path / "run")
-    assert main(argv) == 0
+    assert main(list(target._job("PromptSync").moved(tmp_path / "run").argv)) == 0
     record = json.loads((tmp_path / "run" / "result.json").read_text())
     assert len(rows) == 40 and float(found.right.mean()) == pytest.approx(record["metrics"]["accuracy"])
     lines = [json.loads(line) for line in (tmp_path / "run" / "stream.jsonl").read_text().splitlines()[1:]]
