@@ -74,7 +74,9 @@ def declared(package: Path, registry: str) -> list[Declared] | None:
         for path in files:  # grows while it is gone through
             tree = ast.parse(path.read_text(encoding="utf-8"))
             found += _classes(tree, registry)
-            files += [other for other in _imported(tree, path, package, registry) if other not in files]
+            for other in _imported(tree, path, package, registry):
+                if other not in files:
+                    files.append(other)
     except (_OnlyImportingTells, SyntaxError):
         return None
     return found

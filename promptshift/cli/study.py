@@ -41,8 +41,11 @@ class _NotRun:
 class _DryBench(Bench):
     """Shows the jobs that a study asks for instead of running them."""
 
+    shown = 0  # jobs
+
     def run(self, jobs: Sequence[Job]) -> Runs:
         show_jobs(jobs)
+        self.shown += len(jobs)
         return {(job.cell[1], job.seed): _NotRun() for job in jobs}
 
     def leave_plan(self) -> NoReturn:
@@ -73,6 +76,8 @@ def _main(argv: Sequence[str] | None) -> int:
     if options.dry_run:
         with contextlib.suppress(_NeedsResults):
             chosen.answer(bench)
+        if not bench.shown:
+            print(f"# {chosen.name} computes what it shows by itself; no run of a protocol comes first")
         return 0
     for outcome in chosen.answer(bench):
         paths = outcome.write(output_root())

@@ -123,6 +123,7 @@ class Target:
     def _trainer(self, name: str) -> AdaptingTrainer:
         """Return the trainer with the prompts to start from; it is built once."""
         if name not in self._trainers:
+            self.bench.leave_plan()
             log.info(f"{name} on {self.about}; MaPLe's prompts are learnt first unless they have been")
             job = self._job(name)
             with own_random_state(), quiet():

@@ -46,7 +46,7 @@ def test_every_state_is_told_from_the_folder(runs):
     assert found["failed"].note == "no such file x" and found["crashed"].note == "ValueError: odd"
     assert found["done"].note == "accuracy 66.67 %" and found["done"].when.isoformat() == "2025-01-01T10:00:02"
     assert (found["failed"].epoch, found["ended"].epoch, found["running"].epoch) == ("2/5", "3/5", "4/5")
-    assert all(status.when for status in found.values()) and "status" in found["corrupt"].note
+    assert all(status.when for status in found.values()) and "'trainer' is missing" in found["corrupt"].note
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="the holder of a lock is read from Linux's /proc")
