@@ -17,7 +17,6 @@ from helpers.doc_pages import CHECKOUT, PAGES, blocks, calls_of, commands, witho
 from helpers.golden_trainers import batch, trainer_on_golden_clip
 from helpers.mini_runs import arguments
 from helpers.report_trees import write_run
-from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.cli import main
 from promptshift.protocols import registry
 from promptshift.results.parse_logs import main as parse_test_res
@@ -160,8 +159,6 @@ def registries(monkeypatch):
 def guided_coop(registries, tmp_path):
     """The class of the example of add_a_paper.md."""
     (source,) = blocks(DOCS / "add_a_paper.md", "python")
-    if not hasattr(PromptTrainer, "after_backward"):  # the hook's earlier name
-        source = source.replace("after_backward", "clip_gradients")
     return _module(tmp_path / "guided_coop.py", source).GuidedCoOp
 
 
@@ -180,7 +177,6 @@ def test_the_paper_of_the_example_trains(guided_coop, mini_root, tmp_path, monke
 
 def test_no_step_of_the_example_goes_against_its_guide(guided_coop):
     trainer = trainer_on_golden_clip(guided_coop, N_CTX=4, CTX_INIT="a photo of a")
-    after_backward = getattr(trainer, "after_backward", None) or trainer.clip_gradients
     ctx = trainer.prompt_learner.ctx
     ctx.data += 0.05 * torch.randn(ctx.shape, generator=torch.Generator().manual_seed(0))
     trainer.loss(batch())["loss"].backward()
@@ -188,7 +184,7 @@ def test_no_step_of_the_example_goes_against_its_guide(guided_coop):
     for against in (False, True):
         before = (-trainer.guide if against else trainer.guide) * 3 + along * trainer.guide.norm() / along.norm() / 9
         ctx.grad = before.clone()
-        after_backward(["prompt_learner"])
+        trainer.after_backward(["prompt_learner"])
         if against:
             assert (ctx.grad * trainer.guide).sum().abs() < 1e-5 * trainer.guide.square().sum()
         else:

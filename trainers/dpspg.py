@@ -7,6 +7,7 @@ from torch import nn
 from dassl.config.options import at_least, between, choice, whole, with_defaults
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path, stage_one
+from promptshift.bases.prediction import Prediction
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS
 from promptshift.losses import accuracy, negative_label_loss
@@ -142,29 +143,22 @@ class DPSPG(GeneratedPrompts):
         self.check_words("POS_CTX_INIT", "NEG_CTX_INIT")
         if self.options.EARLY:  # the schedule still runs to MAX_EPOCH, as in the released code
             self.max_epoch = min(self.max_epoch, self.options.EARLY)
-        self.negatives = None  # the last test's negative cosines, while it runs
         return super().build_prompts(clip, classnames)
 
     def validates_now(self):
         return self.epoch + 1 > self.options.LATE and super().validates_now()
 
     def predict_features(self, features):
+        return self.explain_features(features).logits
+
+    def explain_features(self, features):
         positive = self.cosines("pos", features)
         if not self.options.ALPHA:
-            return positive
+            return Prediction(positive)
         negative = self.cosines("neg", features)
-        if self.negatives is not None:
-            self.negatives.append(negative.cpu())
-        return positive - self.options.ALPHA * negative
+        return Prediction(positive - self.options.ALPHA * negative, {"negative": negative})
 
-    def evaluate_loader(self, data_loader):
-        """As always; keeps the negative cosines of the last test for the margin (none with ALPHA 0)."""
-        if self._epoch_record is not None:  # a validation within an epoch
-            return super().evaluate_loader(data_loader)
-        self.negatives = []
-        results = super().evaluate_loader(data_loader)
-        if self.negatives:
-            labels = torch.tensor([item.label for item in data_loader.dataset.data_source])
-            self.diagnostics |= negative_margin(torch.cat(self.negatives), labels)
-        self.negatives = None
-        return results
+    def diagnose(self, kept, labels):
+        """As of every generator; also the margin of the negative cosines (none with ALPHA 0)."""
+        margin = negative_margin(kept["negative"], labels) if "negative" in kept else {}
+        return margin | super().diagnose(kept, labels)

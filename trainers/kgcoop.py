@@ -2,7 +2,6 @@
 
 from dassl.config.options import at_least, choice, with_defaults
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.bases.regularised import RegularisedTrainer
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
 from promptshift.modeling.templates import fill, template_of
 from promptshift.modeling.text_tower import TextTower
@@ -16,7 +15,7 @@ DISTANCES = {
 
 
 @TRAINER_REGISTRY.register()
-class KgCoOp(RegularisedTrainer, SharedContextTrainer):
+class KgCoOp(SharedContextTrainer):
     """Knowledge-guided context optimization (Yao et al. 2023, arXiv 2303.13283).
 
     CoOp whose class features g_i stay near those of the dataset's hand-written prompt, g_i^clip:

@@ -12,6 +12,7 @@ from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.errors import UserError
+from promptshift.bases.prediction import Prediction
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy
 from promptshift.modeling import latent_domains as latent
@@ -113,7 +114,6 @@ class LDPF(PromptTrainer):
         self.domains = latent.LatentDomains(clip.embed_dim, slots, o.HIDDEN, o.FEATURE_WIDTH, gate=o.FUSION == "gate")
         self.adversary = latent.ClassAdversary(o.FEATURE_WIDTH, len(classnames)).to(clip.device)
         self.assignment = None  # (N,) latent domain of each training image
-        self.watched = None  # what predictions were made of, while a report wants it
         return {"prompt_learner": self.prompts, "domain_extractor": self.domains}
 
     def build_model(self):
@@ -252,22 +252,19 @@ class LDPF(PromptTrainer):
         )
 
     def predict_features(self, features):
+        return self.explain_features(features).logits
+
+    def explain_features(self, features):
         classes = self.prompts.frozen(int(self.domains.n_domains))
         weights, cosines = self.fusion_weights(features), torch.einsum("be,ske->bsk", features, classes)
-        if self.watched is not None:
-            self.watched.append((weights.cpu(), cosines.argmax(dim=2).cpu()))
-        return self.clip.logit_scale * latent.fused_cosines(weights, cosines, classes)
+        logits = self.clip.logit_scale * latent.fused_cosines(weights, cosines, classes)
+        return Prediction(logits, {"weights": weights, "choices": cosines.argmax(dim=2)})
 
-    def evaluate_loader(self, data_loader):
-        """Evaluates, and reports on the fusion beside it."""
-        self.watched = []
-        results = super().evaluate_loader(data_loader)
-        weights, choices = map(torch.cat, zip(*self.watched))
-        self.watched = None
-        labels = torch.tensor([item.label for item in data_loader.dataset.data_source])
-        self.diagnostics["fusion"] = report = latent.fusion_report(weights, choices, labels)
+    def diagnose(self, kept, labels):
+        """What the fusion gains over single prompts."""
+        report = latent.fusion_report(kept["weights"], kept["choices"], labels)
         log.info(f"Best single prompt {report['best_single_prompt']:.2f}%, U_sel (oracle) {report['u_sel']:.2f}%")
-        return results
+        return {"fusion": report}
 
 
 def first_epochs(cfg) -> int:

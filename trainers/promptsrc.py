@@ -10,7 +10,6 @@ from dassl.config.options import names
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.bases.independent_prompts import IndependentPromptsTrainer
-from promptshift.bases.regularised import RegularisedTrainer
 from promptshift.losses import distillation_kl
 from promptshift.modeling.templates import IMAGENET_60, fill
 from promptshift.modeling.text_tower import TextTower
@@ -50,7 +49,7 @@ def gaussian(epoch: int, mean: float, std: float) -> float:
 
 
 @TRAINER_REGISTRY.register()
-class PromptSRC(RegularisedTrainer, IndependentPromptsTrainer):
+class PromptSRC(IndependentPromptsTrainer):
     """Self-regulating prompts (Khattak et al. 2023, arXiv 2307.06948).
 
     IVLP's prompts under three constraints (section 3.2), frozen counterparts with a hat:

@@ -10,7 +10,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.adapting.source_prototypes import source_template
 from promptshift.adapting.steps import adapt
-from promptshift.adapting.stream import tensors_fingerprint
+from promptshift.adapting.stream import batches_from, tensors_fingerprint
 from promptshift.losses import marginal_entropy, prototype_discrimination, weighted_distance
 from promptshift.modeling.multimodal import class_features
 from promptshift.modeling.prototypes import patch_features
@@ -98,6 +98,8 @@ class PromptSync(PromptAlign):
             self.at_source = self.source.about.get("start") == tensors_fingerprint(self.prompt_learner.state_dict())
         if self.options.DISCRIMINATE == "once":
             self.discriminate()
+        if self.uses_own_copies:  # files, which are no stream, are adapted to as its first image
+            self.before_batch(0)
 
     def _evaluate(self, data_loader):
         first = {name: value.clone() for name, value in self.prompt_learner.state_dict().items()}
@@ -131,10 +133,19 @@ class PromptSync(PromptAlign):
         self.source_template = self.template if source == names else source_template(self, source)
 
     def stream_step(self):
+        """Images between two discriminations; 0 where they are not counted."""
         choice = self.options.DISCRIMINATE
         return int(choice) if choice.isdigit() else 0
 
+    def stream_batches(self, first, end):
+        return batches_from(first, end, self.images_at_once(), self.stream_step())
+
+    def _answers(self, batch, names):
+        self.before_batch(batch["index"][0])
+        return super()._answers(batch, names)
+
     def before_batch(self, first):
+        """Discriminates as often as the images up to `first` ask for."""
         every = self.stream_step()
         while every and self.discriminated < 1 + first // every:
             self.discriminate()

@@ -38,6 +38,11 @@ class TrainerBase(ModelBook):
         self.history: list[dict[str, Any]] = []
         self.best_result = float("-inf")
 
+    @property
+    def within_epoch(self) -> bool:
+        """Whether an epoch is running: what is tested then is a validation, not the run's result."""
+        return self._epoch_record is not None
+
     # Saving and loading
 
     def extra_state(self) -> dict[str, Any]:

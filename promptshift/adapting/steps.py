@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from promptshift.losses import entropy
+
 Values = Mapping[str, Tensor]
+
+
+@dataclass
+class Seen:
+    """What the prompts that adaptation starts from make of N images.
+
+    Attributes:
+        views: (N, V, 3, S, S), the first view the clean one.
+        features: (N, V, E), L2-normalised.
+        logits: (N, V, K).
+        start: the values that adaptation starts from, (N, ...) each.
+    """
+
+    views: Tensor
+    features: Tensor
+    logits: Tensor
+    start: Values
+
+    @property
+    def entropies(self) -> Tensor:
+        """(N, V), in nats."""
+        return entropy(self.logits)
 
 
 def adapt(

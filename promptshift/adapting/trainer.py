@@ -6,7 +6,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from dassl.utils import read_image
 from dassl.utils.errors import UserError
 from promptshift.adapting.answers import answers_of, diagnostics_of, metrics_of, readable_answers
 from promptshift.adapting.start import START_DEFAULTS, StartsFromRun
-from promptshift.adapting.steps import Values, adapt
+from promptshift.adapting.steps import Seen, Values, adapt
 from promptshift.adapting.stream import (
     STREAM_FILE,
     Progress,
@@ -33,7 +32,6 @@ from promptshift.adapting.stream import (
     view_loader,
     view_seed,
 )
-from promptshift.losses import entropy
 from promptshift.modeling.views import ViewTransform, most_confident
 from promptshift.randomness import own_random_state
 from promptshift.runs.config import config_hash
@@ -54,28 +52,6 @@ TEST_TIME_DEFAULTS = dict(
     AUGMIX=choice("on", "off", "auto", default="off", about="mix the random views; auto: but for ImageNet's sets"),
     **START_DEFAULTS,
 )
-
-
-@dataclass
-class Seen:
-    """What the prompts that adaptation starts from make of N images.
-
-    Attributes:
-        views: (N, V, 3, S, S), the first view the clean one.
-        features: (N, V, E), L2-normalised.
-        logits: (N, V, K).
-        start: the values that adaptation starts from, (N, ...) each.
-    """
-
-    views: Tensor
-    features: Tensor
-    logits: Tensor
-    start: Values
-
-    @property
-    def entropies(self) -> Tensor:
-        """(N, V), in nats."""
-        return entropy(self.logits)
 
 
 class AdaptingTrainer(StartsFromRun):
@@ -199,14 +175,11 @@ class AdaptingTrainer(StartsFromRun):
         """Tensors that the answers depend on besides the configuration, the images and the prompts to start from."""
         return {}
 
-    def stream_step(self) -> int:
-        """The stream's batches do not cross multiples of this number of images; 0 for any."""
-        return 0
+    def stream_batches(self, first: int, end: int) -> list[list[int]]:
+        """Indices of the images `first` to `end` - 1 that are adapted together."""
+        return batches_from(first, end, self.images_at_once())
 
-    def before_batch(self, first: int) -> None:
-        """Hook before the batch that begins at image `first`."""
-
-    def _evaluate(self, data_loader) -> dict:
+    def _evaluate(self, data_loader) -> tuple[dict, dict[str, Tensor]]:
         items = data_loader.dataset.data_source
         names, labels = [image_name(item.impath, self.cfg.DATASET.ROOT) for item in items], [x.label for x in items]
         self.keep_start()
@@ -228,7 +201,7 @@ class AdaptingTrainer(StartsFromRun):
             **diagnostics_of(progress.answers),
             "start_run": str(self.start_run) if self.start_run else "",
         }
-        return metrics_of(self.evaluator, progress.answers, labels, self.num_classes)
+        return metrics_of(self.evaluator, progress.answers, labels, self.num_classes), {}
 
     def _start_tensors(self) -> dict[str, Tensor]:
         return {
@@ -241,7 +214,7 @@ class AdaptingTrainer(StartsFromRun):
         done, total = len(progress.answers), len(names)
         if done:
             log.info(f"The stream goes on behind {done} of {total} images ({progress.path})")
-        batches = batches_from(done, total, self.images_at_once(), self.stream_step())
+        batches = self.stream_batches(done, total)
         views = StreamViews(
             DatasetWrapper(self.cfg, items, self.view_transform()),
             self.cfg.DATASET.ROOT,
@@ -252,7 +225,6 @@ class AdaptingTrainer(StartsFromRun):
             total=total, initial=done, unit="image", desc=type(self).__name__, disable=not sys.stderr.isatty()
         ) as bar:
             for batch in view_loader(views, batches, self.cfg.DATALOADER.NUM_WORKERS):
-                self.before_batch(batch["index"][0])
                 progress.append(self._answers(batch, [names[i] for i in batch["index"]]))
                 bar.update(len(batch["index"]))
 
@@ -287,7 +259,6 @@ class AdaptingTrainer(StartsFromRun):
         self.uses_own_copies = True
         with quiet():  # the caller prints answers alone
             self.prepare()
-            self.before_batch(0)
         images, size = DatasetWrapper(self.cfg, [], self.view_transform()), self.images_at_once()
         for start in range(0, len(paths), size):
             part = [

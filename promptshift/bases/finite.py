@@ -18,7 +18,10 @@ def first_bad_weight(modules: Iterable[tuple[str, nn.Module]]) -> str | None:
 
 
 def first_bad_output(modules: Iterable[tuple[str, nn.Module]], run: Callable[[], object]) -> str | None:
-    """Runs a computation again and names the first submodule whose output holds inf or NaN, None if none does."""
+    """Runs a computation again and names the first submodule whose output holds inf or NaN, None if none does.
+
+    It runs with gradients, as it did the first time: it may take some itself.
+    """
     bad: list[str] = []
 
     def watch(name: str):
@@ -34,7 +37,7 @@ def first_bad_output(modules: Iterable[tuple[str, nn.Module]], run: Callable[[],
         for path, part in module.named_modules()
     ]
     try:
-        with torch.no_grad():
+        with torch.enable_grad():
             run()
     finally:
         for handle in handles:

@@ -107,12 +107,9 @@ class GeneratedPrompts(PromptTrainer):
         self.template = PromptTemplate(
             clip, classnames, o.N_CTX, position=o.CLASS_TOKEN_POSITION, max_tokens=self.cfg.MODEL.TEXT_CHUNK
         )
+        judged, shape = self.PATHS if self.adversarial else (), (clip.embed_dim, o.N_CTX, clip.text_width)
         self.generators = {name: self._build_generator(clip) for name in self.PATHS}
-        self.discriminators = {}
-        if self.adversarial:
-            self.discriminators = {
-                name: Discriminator(clip.embed_dim, o.N_CTX, clip.text_width, o.D_DROPOUT) for name in self.PATHS
-            }
+        self.discriminators = {name: Discriminator(*shape, o.D_DROPOUT) for name in judged}
         return {
             getattr(self.PATHS[name], kind): module
             for kind, modules in (("generator", self.generators), ("discriminator", self.discriminators))
@@ -172,34 +169,22 @@ class GeneratedPrompts(PromptTrainer):
     def stage_one(self, domains: list[int]) -> dict[str, Tensor]:
         """Prompt labels trained on the images of these domains, unless that has been done: path name -> (M, D)."""
         o, data, names = self.options.LABELS, self.dm.dataset, self.domain_names()
-        changes = [
-            "OPTIM.NAME",
-            "sgd",
-            "OPTIM.LR",
-            o.LR,
-            "OPTIM.MAX_EPOCH",
-            o.MAX_EPOCH,
-            "OPTIM.WEIGHT_DECAY",
-            5e-4,
-            "OPTIM.LR_SCHEDULER",
-            "cosine",
-            "OPTIM.WARMUP_EPOCH",
-            o.WARMUP_EPOCH,
-            "OPTIM.WARMUP_TYPE",
-            "constant",
-            "OPTIM.WARMUP_CONS_LR",
-            1e-5,
-            "DATALOADER.TRAIN_X.BATCH_SIZE",
-            o.BATCH_SIZE,
-            "DATALOADER.TRAIN_X.FEATURE_VIEWS",
-            o.FEATURE_VIEWS,
-            "TEST.FINAL_MODEL",
-            "best_val",
-            "TEST.SPLIT",
-            "val",
-            "TEST.EVAL_FREQ",
-            1,
-        ]
+        training = {
+            "OPTIM.NAME": "sgd",
+            "OPTIM.LR": o.LR,
+            "OPTIM.MAX_EPOCH": o.MAX_EPOCH,
+            "OPTIM.WEIGHT_DECAY": 5e-4,
+            "OPTIM.LR_SCHEDULER": "cosine",
+            "OPTIM.WARMUP_EPOCH": o.WARMUP_EPOCH,
+            "OPTIM.WARMUP_TYPE": "constant",
+            "OPTIM.WARMUP_CONS_LR": 1e-5,
+            "DATALOADER.TRAIN_X.BATCH_SIZE": o.BATCH_SIZE,
+            "DATALOADER.TRAIN_X.FEATURE_VIEWS": o.FEATURE_VIEWS,
+            "TEST.FINAL_MODEL": "best_val",
+            "TEST.SPLIT": "val",
+            "TEST.EVAL_FREQ": 1,
+        }
+        changes = [word for pair in training.items() for word in pair]
         items = [item for item in data.train_x + (data.val or []) if item.domain in domains]
         folder = domain_stage(self.cfg, self.LABEL_TRAINER, [names[domain] for domain in domains], items, changes)
         file = folder / "prompt_learner" / "model-best.pth.tar"
@@ -263,7 +248,7 @@ class GeneratedPrompts(PromptTrainer):
         for batch, fake in zip(real, fakes, strict=True):
             yield {**batch, "fake": fake}
 
-    def clip_gradients(self, names: list[str]) -> None:
+    def after_backward(self, names: list[str]) -> None:
         if not self.adversarial or not self.clips:
             return
         for path in self.PATHS.values():
@@ -300,16 +285,8 @@ class GeneratedPrompts(PromptTrainer):
 
     # Diagnostics
 
-    def test(self, split: str | None = None) -> float:
-        """As always; the last test also fills `diagnostics`, from what is at hand and without a random number."""
-        result = super().test(split)
-        if self._epoch_record is None:  # not a validation within an epoch
-            self.diagnostics |= self.measure()
-        return result
-
-    @torch.no_grad()
-    def measure(self) -> dict[str, float | None]:
-        """Stability of the run: see promptshift.results.diagnostics for what each number is."""
+    def diagnose(self, kept: dict[str, Tensor], labels: Tensor) -> dict[str, float | None]:
+        """Stability of the run, without a random number: see promptshift.results.diagnostics for each number."""
         values = {"val_accuracy_std_last_10": last_epochs_std(self.history)}
         if self.val_loader is not None and self.generators:
             features = self._val_features().split(self.cfg.DATALOADER.TEST.BATCH_SIZE)

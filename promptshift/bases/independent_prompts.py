@@ -25,7 +25,10 @@ class IndependentPromptsTrainer(PromptTrainer):
     """
 
     DEFAULTS = INDEPENDENT_DEFAULTS
-    FROZEN_IMAGES = False
+
+    @property
+    def FROZEN_IMAGES(self) -> bool:
+        return self.prompt_learner.tower is None
 
     def build_prompts(self, clip: FrozenCLIP, classnames: list[str]) -> dict[str, nn.Module]:
         o, chunk = self.options, self.cfg.MODEL.TEXT_CHUNK
@@ -40,7 +43,6 @@ class IndependentPromptsTrainer(PromptTrainer):
             chunk,
             self.BLOCK,
         )
-        self.FROZEN_IMAGES = self.prompt_learner.tower is None
         if self.prompt_learner.template is None:
             texts = fill(f"{clean_name(o.CTX_INIT)} {{}}.".lstrip(), classnames)
             self.text_features = TextTower(clip, chunk).encode_texts(texts)  # (K, E)

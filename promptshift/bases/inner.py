@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.config import merge_opts
@@ -10,6 +13,14 @@ from promptshift.modeling.clip import FrozenCLIP
 
 # what an inner trainer must not do of its own: it has no training images and starts from no other weights
 _IDLE = ("DATALOADER.TRAIN_X.FEATURE_VIEWS", 0, "MODEL.INIT_WEIGHTS", "")
+
+
+@runtime_checkable
+class ProposesNegatives(Protocol):
+    """A trainer that names hard negatives otherwise than by its own logits (DPC, arXiv 2503.13443)."""
+
+    def proposals(self, batch: dict) -> Tensor:
+        """Logits (B, K) of a training batch whose largest wrong ones are hard negatives."""
 
 
 def inner_trainer(

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
 from dassl.data import ClassNames, DataManager
-from dassl.engine import TrainerX
-from dassl.engine.models import Names
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_pretrained_weights
 from dassl.utils.errors import UserError, quoted, suggest
 from promptshift.bases.feature_views import feature_view_loader
-from promptshift.bases.finite import first_bad_output, first_bad_weight
+from promptshift.bases.prediction import Prediction, domain_accuracies, joined
+from promptshift.bases.updates import UpdatingTrainer
 from promptshift.losses import accuracy
 from promptshift.modeling.clip import OPENAI_NAMES, FrozenCLIP, load_clip
 from promptshift.modeling.embedded import EMBEDDED
@@ -29,7 +30,7 @@ from promptshift.randomness import own_random_state
 log = logging.getLogger(__name__)
 
 
-class PromptTrainer(TrainerX):
+class PromptTrainer(UpdatingTrainer):
     """Loads CLIP, registers what is learnt, steps, evaluates. A paper adds its prompts, loss and prediction.
 
     A subclass sets BLOCK and DEFAULTS (its keys under cfg.TRAINER with what they allow, read once into
@@ -38,9 +39,13 @@ class PromptTrainer(TrainerX):
       class_features() -> (K, E), L2-normalised: the text side under what is learnt
       image_features(images) -> (B, E), L2-normalised, when its image tower is prompted too (FROZEN_IMAGES = False)
     The logits are then exp(logit_scale) times the cosine and the loss is their cross-entropy. What is not so overrides
-      loss(batch) -> {"loss": scalar, other scalars to log}
+      loss(batch) -> {"loss": scalar, other scalars to log}, or
+      regularisers(batch, features, classes) -> terms beside the cross-entropy
       predict_features(features) -> logits (B, K) from normalised image features (B, E), or
       predict(images) -> logits (B, K).
+    What a run reports besides comes from
+      explain_features(features) -> Prediction, the logits with more of each image, and
+      diagnose(kept, labels) -> diagnostics, once, after the final test.
 
     Shapes: B images, K classes, E embedding.
     """
@@ -74,11 +79,6 @@ class PromptTrainer(TrainerX):
     def stage_configuration(cls, cfg: CN) -> CN | None:
         """Configuration of the other trainer's run that a run of `cfg` makes first, where none is named; else None."""
         return None
-
-    @classmethod
-    def unread_data(cls, cfg: CN) -> tuple[str, ...]:
-        """Keys of the dataset that training does not depend on: runs that differ in them learn the same."""
-        return ()
 
     def __init__(self, cfg: CN, data: DataManager | ClassNames | None = None, clip: FrozenCLIP | None = None) -> None:
         """Build the trainer.
@@ -141,20 +141,21 @@ class PromptTrainer(TrainerX):
         return self.encode_images(images)
 
     def loss(self, batch: dict) -> dict[str, Tensor]:
-        """A training batch -> {"loss": scalar, ...}: the cross-entropy of the logits."""
-        logits, labels = self.predict_features(self.learnt_features(batch)), batch["label"].to(self.device)
-        return {"loss": F.cross_entropy(logits, labels), "acc": accuracy(logits, labels)}
+        """A training batch -> {"loss": scalar, ...}: the cross-entropy of the logits plus the `regularisers`."""
+        features, labels = self.learnt_features(batch), batch["label"].to(self.device)
+        if type(self).regularisers is PromptTrainer.regularisers:  # none: the class features need not be known
+            logits, terms = self.predict_features(features), {}
+        else:
+            classes = self.class_features().float()
+            logits, terms = self.clip.logit_scale * features @ classes.T, self.regularisers(batch, features, classes)
+        return {"loss": F.cross_entropy(logits, labels) + sum(terms.values()), "acc": accuracy(logits, labels)} | terms
 
     def learnt_features(self, batch: dict) -> Tensor:
         """Features (B, E) of a training batch under what is learnt, L2-normalised."""
         return self.batch_features(batch) if self.FROZEN_IMAGES else self.image_features(batch["img"])
 
-    def proposals(self, batch: dict) -> Tensor:
-        """Logits (B, K) of a training batch whose largest wrong ones are hard negatives (DPC, arXiv 2503.13443)."""
-        return self.predict_features(self.learnt_features(batch))
-
     def regularisers(self, batch: dict, features: Tensor, classes: Tensor) -> dict[str, Tensor]:
-        """Weighted terms of the loss that stay when another loss takes the place of the cross-entropy.
+        """Weighted terms of the loss beside the cross-entropy, which stay when another loss takes its place.
 
         Args:
             batch: a training batch.
@@ -171,9 +172,15 @@ class PromptTrainer(TrainerX):
         """Images (B, 3, S, S) -> logits (B, K), each row independent of the others."""
         return self.predict_features(self.image_features(images))
 
-    def autocast(self):
-        """Autocast where precision is `amp`, nothing otherwise."""
-        return torch.autocast(self.device.type) if self.precision == "amp" else nullcontext()
+    def explain_features(self, features: Tensor) -> Prediction:
+        """Features (B, E) -> what `predict_features` says of them, and what `diagnose` wants of each image."""
+        return Prediction(self.predict_features(features))
+
+    def explain(self, images: Tensor) -> Prediction:
+        """Images (B, 3, S, S) -> what `predict` says of them, and what `diagnose` wants of each image."""
+        if self.FROZEN_IMAGES:
+            return self.explain_features(self.image_features(images))
+        return Prediction(self.model_inference(images))
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
@@ -187,67 +194,6 @@ class PromptTrainer(TrainerX):
         if "feature" in batch:
             return batch["feature"].to(self.device)
         return self.encode_images(batch["img"])
-
-    def updates(self, batch: dict) -> Iterator[tuple[Names, dict[str, Tensor]]]:
-        """What a batch updates, in turn: (registered names, None for all; {"loss": scalar, other scalars to log}).
-
-        Where there are several, each loss is computed after the update before it.
-        """
-        yield None, self.loss(batch)
-
-    def forward_backward(self, batch: dict) -> dict[str, float]:
-        shown, total = {}, 0.0
-        updates = self.updates(batch)
-        while (update := self._next(updates)) is not None:
-            names, parts = update
-            for name, value in parts.items():
-                if not torch.isfinite(value).all():
-                    raise UserError(self._where_not_finite(name, batch))
-            self.step(parts["loss"], names)
-            shown |= {name: value.item() for name, value in parts.items()}
-            total += parts["loss"].item()
-        if self.batch_idx + 1 == self.num_batches:
-            self.update_lr()
-        return shown | {"loss": total}
-
-    def _next(self, updates: Iterator) -> tuple | None:
-        with self.autocast():  # around the losses alone, not their backward pass
-            return next(updates, None)
-
-    def step(self, loss: Tensor, names: Names = None) -> None:
-        """One update of the named models, of everything registered without names; with `amp` through the scaler."""
-        names = self.get_model_names(names)
-        self.model_zero_grad(names)
-        if self.scaler is None:
-            self.model_backward(loss)
-            self.clip_gradients(names)
-            self.model_update(names)
-            return
-        self.scaler.scale(loss).backward()
-        names = [name for name in names if _has_gradients(self._optims[name])]  # the scaler refuses the others
-        for name in names:
-            self.scaler.unscale_(self._optims[name])
-        self.clip_gradients(names)
-        for name in names:
-            self.scaler.step(self._optims[name])
-        self.scaler.update()
-
-    def clip_gradients(self, names: list[str]) -> None:
-        """Hook between the backward pass and the update of the named models."""
-
-    def _where_not_finite(self, loss_name: str, batch: dict) -> str:
-        learnt = [(name, self._models[name]) for name in self.get_model_names()]
-        weight = first_bad_weight(learnt)
-        output = (
-            None
-            if weight
-            else first_bad_output([*learnt, ("clip", self.clip.model)], lambda: list(self.updates(batch)))
-        )
-        what = weight or (f"the output of {output}" if output else loss_name)
-        return (
-            f"training stopped at epoch {self.epoch + 1}, batch {self.batch_idx + 1}: {what} is the first tensor "
-            f"that is not finite; lower OPTIM.LR ({self.cfg.OPTIM.LR}) or set TRAINER.{self.BLOCK}.PREC fp32"
-        )
 
     def model_inference(self, images: Tensor) -> Tensor:
         with self.autocast():
@@ -275,43 +221,51 @@ class PromptTrainer(TrainerX):
 
     @torch.no_grad()
     def evaluate_loader(self, data_loader) -> dict:
-        """Evaluates a split; where its images are of several domains, `accuracy_<domain>` stands beside the whole."""
-        results = dict(self._evaluate(data_loader))
-        items, names = data_loader.dataset.data_source, getattr(self.dm.dataset, "domains", ())
-        return results | domain_accuracies(self.evaluator.correct(), [item.domain for item in items], names)
+        """Evaluates a split; where its images are of several domains, `accuracy_<domain>` stands beside the whole.
 
-    def _evaluate(self, data_loader) -> dict:
-        """From cached features where the image tower is frozen; draws no random number."""
-        if not (self.FROZEN_IMAGES and self.cfg.TEST.FEATURE_CACHE):
-            with own_random_state():
-                return super().evaluate_loader(data_loader)
-        features, labels = cached_features(data_loader, self.encode_images, self.feature_key, self.feature_folder)
+        The final test, which is no validation within an epoch, also fills `diagnostics`.
+        """
+        results, kept = self._evaluate(data_loader)
+        items, names = data_loader.dataset.data_source, getattr(self.dm.dataset, "domains", ())
+        if not self.within_epoch:
+            self.diagnostics |= self.diagnose(kept, torch.tensor([item.label for item in items]))
+        return dict(results) | domain_accuracies(self.evaluator.correct(), [item.domain for item in items], names)
+
+    def _evaluate(self, data_loader) -> tuple[dict, dict[str, Tensor]]:
+        """Metrics of a split, and what `explain` kept of each image; draws no random number."""
         self.evaluator.reset()
+        kept = []
+        with own_random_state():
+            for prediction, labels in self._predictions(data_loader):
+                self.evaluator.process(prediction.logits, labels)
+                if not self.within_epoch:
+                    kept.append(prediction.kept)
+            return self.evaluator.evaluate(), joined(kept)
+
+    def _predictions(self, data_loader) -> Iterator[tuple[Prediction, Tensor]]:
+        """Predictions and labels by batch, from cached features where the image tower is frozen."""
+        if not (self.FROZEN_IMAGES and self.cfg.TEST.FEATURE_CACHE):
+            for batch in tqdm(data_loader, disable=not sys.stderr.isatty()):
+                images, labels = self.parse_batch_test(batch)
+                with self.autocast():
+                    prediction = self.explain(images)
+                yield prediction, labels
+            return
+        features, labels = cached_features(data_loader, self.encode_images, self.feature_key, self.feature_folder)
         size = data_loader.batch_size or self.cfg.DATALOADER.TEST.BATCH_SIZE
         for part, truth in zip(features.split(size), labels.split(size)):
             with self.autocast():
-                logits = self.predict_features(part.to(self.device))
-            self.evaluator.process(logits.float(), truth.to(self.device))
-        return self.evaluator.evaluate()
+                prediction = self.explain_features(part.to(self.device))
+            yield replace(prediction, logits=prediction.logits.float()), truth.to(self.device)
 
+    def diagnose(self, kept: dict[str, Tensor], labels: Tensor) -> dict:
+        """Diagnostics of the run by name, after its final test.
 
-def _has_gradients(optimizer: torch.optim.Optimizer) -> bool:
-    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
-
-
-def domain_accuracies(correct: Tensor, domains: list[int], names: Sequence[str]) -> dict[str, float]:
-    """{"accuracy_<domain>": percent} of images of several domains, {} of images of one.
-
-    Args:
-        correct: (N,) bool, whether each image was classified right.
-        domains: domain index of each image.
-        names: domain names by index.
-    """
-    present = sorted(set(domains))
-    if len(present) < 2 or not names:
+        Args:
+            kept: what `explain` kept of the N test images, name -> (N, ...), on the CPU.
+            labels: their classes (N,).
+        """
         return {}
-    of_image = torch.tensor(domains)
-    return {f"accuracy_{names[index]}": 100.0 * correct[of_image == index].double().mean().item() for index in present}
 
 
 def _check_input_size(cfg: CN, clip: FrozenCLIP) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from yacs.config import CfgNode as CN
 
@@ -27,6 +28,14 @@ SAME_DATA = (
     "SEED",
     "MODEL.BACKBONE.NAME",
 )
+
+
+@runtime_checkable
+class IgnoresData(Protocol):
+    """A class of trainers that learn the same whatever some keys of the dataset say."""
+
+    def unread_data(self, cfg: CN) -> tuple[str, ...]:
+        """Keys of the dataset that training under `cfg` does not depend on."""
 
 
 def run_options(folder: str | Path, key: str) -> dict | None:
@@ -63,7 +72,8 @@ def check_run(folder: str | Path, key: str, expected: CN, same: Iterable[str] = 
     wanted = flatten(expected)
     if TRAINER_REGISTRY.get(found["TRAINER.NAME"]) is not TRAINER_REGISTRY.get(wanted["TRAINER.NAME"]):
         raise UserError(f"{key}: {folder} is a run of {found['TRAINER.NAME']}, expected {wanted['TRAINER.NAME']}")
-    unread = TRAINER_REGISTRY.get(wanted["TRAINER.NAME"]).unread_data(expected)
+    trainer = TRAINER_REGISTRY.get(wanted["TRAINER.NAME"])
+    unread = trainer.unread_data(expected) if isinstance(trainer, IgnoresData) else ()
     for name in (name for name in same if name not in unread):
         values = [list(value) if isinstance(value, tuple | list) else value for value in (found[name], wanted[name])]
         if values[0] != values[1]:

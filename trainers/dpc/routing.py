@@ -24,30 +24,38 @@ def route(mixed: Tensor, new: Tensor, tuned: Tensor, base_classes: int) -> tuple
     return to_base, logits.masked_fill(to_base[:, None] != is_base_name, float("-inf"))
 
 
-class Routes:
-    """Collects a test set's routes, to compare them with being told."""
+def guesses(to_base: Tensor, mixed: Tensor, new: Tensor, base_classes: int) -> Tensor:
+    """What the report on routing needs of each image.
 
-    def __init__(self, base_classes: int):
-        self.base_classes = base_classes
-        self.rows: list[Tensor] = []
+    Args:
+        to_base: whether each image counts as base (B,).
+        mixed, new: logits (B, K) of the mixture and of the prompt for new classes.
+        base_classes: the first so many of the K classes are base.
 
-    def add(self, to_base: Tensor, mixed: Tensor, new: Tensor) -> None:
-        """Routes (B,) and logits (B, K) of the next images."""
-        guesses = mixed[:, : self.base_classes].argmax(dim=1), new[:, self.base_classes :].argmax(dim=1)
-        self.rows.append(torch.stack([to_base.long(), guesses[0], guesses[1] + self.base_classes], dim=1).cpu())
+    Returns:
+        (B, 3): whether it counts as base, its class were it told to be base, and its class were it told to be new.
+    """
+    as_base, as_new = mixed[:, :base_classes].argmax(dim=1), new[:, base_classes:].argmax(dim=1) + base_classes
+    return torch.stack([to_base.long(), as_base, as_new], dim=1)
 
-    def measure(self, labels: list[int]) -> dict[str, float]:
-        """Routing accuracy, and Base, New and their harmonic mean H when told and when not, in percent."""
-        to_base, as_base, as_new = torch.cat(self.rows).unbind(dim=1)
-        truth = torch.tensor(labels)
-        is_base = truth < self.base_classes
-        right = to_base.bool() == is_base
-        told = torch.where(is_base, as_base, as_new) == truth
-        found = {"route_accuracy": _percent(right)}
-        for name, correct in (("told", told), ("routed", told & right)):
-            base, new = _percent(correct[is_base]), _percent(correct[~is_base])
-            found |= {f"{name}_base": base, f"{name}_new": new, f"{name}_H": harmonic_mean([base], [new])}
-        return found | {"route_costs_H": found["told_H"] - found["routed_H"]}
+
+def routing_report(rows: Tensor, labels: Tensor, base_classes: int) -> dict[str, float]:
+    """Routing accuracy, and Base, New and their harmonic mean H when told and when not, in percent.
+
+    Args:
+        rows: `guesses` of N images, (N, 3).
+        labels: their classes (N,).
+        base_classes: the first so many classes are base.
+    """
+    to_base, as_base, as_new = rows.unbind(dim=1)
+    is_base = labels < base_classes
+    right = to_base.bool() == is_base
+    told = torch.where(is_base, as_base, as_new) == labels
+    found = {"route_accuracy": _percent(right)}
+    for name, correct in (("told", told), ("routed", told & right)):
+        base, new = _percent(correct[is_base]), _percent(correct[~is_base])
+        found |= {f"{name}_base": base, f"{name}_new": new, f"{name}_H": harmonic_mean([base], [new])}
+    return found | {"route_costs_H": found["told_H"] - found["routed_H"]}
 
 
 def _percent(correct: Tensor) -> float:

@@ -10,7 +10,8 @@ from dassl.data.data_manager import DatasetWrapper
 from dassl.data.transforms.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.bases.inner import inner_trainer
+from promptshift.bases.inner import ProposesNegatives, inner_trainer
+from promptshift.bases.prediction import Prediction
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy, symmetric_infonce
 from promptshift.modeling.embedded import EMBEDDED
@@ -20,7 +21,7 @@ from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
 from promptshift.runs.wrapped_options import block_options, block_pairs
 from trainers.dpc.dual_prompt import DualPrompt, under
 from trainers.dpc.hard_negatives import HardNegatives
-from trainers.dpc.routing import Routes, route
+from trainers.dpc.routing import guesses, route, routing_report
 
 PAPER, CODE = "arXiv 2503.13443", "DPC's train.py"
 RELEASED_NAMES = {"StackSPLE_CoOp": "CoOp", "StackSPLE_PromptKD": "PromptKD"}
@@ -139,10 +140,13 @@ class DPC(PromptTrainer):
     def stage_configuration(cls, cfg):
         return None if cfg.TRAINER.DPC.BACKBONE_RUN else cls._stage(cfg)
 
+    @property
+    def FROZEN_IMAGES(self):
+        return self.backbone.FROZEN_IMAGES
+
     def build_prompts(self, clip, classnames):
         o = self.options
         self.base_classes = math.ceil(len(classnames) / 2)  # of all classes, for ROUTE auto
-        self.routes = None
         self.diagnostics |= {"backbone": o.BACKBONE, "weight": self.base_weight, "weight_for_new": self.new_weight}
         cls = TRAINER_REGISTRY.get(o.BACKBONE)
         own = [
@@ -152,7 +156,6 @@ class DPC(PromptTrainer):
             for word in (key, value)
         ]
         self.backbone = inner_trainer(cls, self.cfg, self, [*own, f"TRAINER.{cls.BLOCK}.PREC", o.PREC], clip)
-        self.FROZEN_IMAGES = self.backbone.FROZEN_IMAGES
         self.duals = {name: DualPrompt(module) for name, module in self.backbone._models.items()}
         return self.duals
 
@@ -215,13 +218,19 @@ class DPC(PromptTrainer):
 
     @torch.no_grad()
     def _scores_of_tuned(self, batch):
-        """Logits (B, K) under P, in eval mode."""
+        """Logits (B, K) under P, in eval mode; their largest wrong ones are the hard negatives."""
+
+        def scores_of():
+            if isinstance(self.backbone, ProposesNegatives):
+                return self.backbone.proposals(batch)
+            return self.backbone.predict_features(self.backbone.learnt_features(batch))
+
         self.backbone.set_model_mode("eval")
-        scores = under(self.duals.values(), 0.0, lambda: self.backbone.proposals(batch))
+        scores = under(self.duals.values(), 0.0, scores_of)
         self.backbone.set_model_mode("train")
         return scores
 
-    def clip_gradients(self, names):
+    def after_backward(self, names):
         power = LR_SCALES[self.options.LR_SCALE]
         for name in names if power else ():
             for parameter in self._models[name].parameters():
@@ -239,28 +248,26 @@ class DPC(PromptTrainer):
         return self.options.WEIGHT_FOR_NEW if self.options.DECOUPLE else self.base_weight
 
     def predict_features(self, features):
-        return self._weighted(lambda: self.backbone.predict_features(features))
+        return self.explain_features(features).logits
 
     def predict(self, images):
+        return self.explain(images).logits
+
+    def explain_features(self, features):
+        return self._weighted(lambda: self.backbone.predict_features(features))
+
+    def explain(self, images):
         return self._weighted(lambda: self.backbone.predict(images))
 
     def _weighted(self, logits):
         duals = self.duals.values()
         if self.options.ROUTE == "told":
             new = self.cfg.DATASET.SUBSAMPLE_CLASSES == "new"
-            return under(duals, self.new_weight if new else self.base_weight, logits)
+            return Prediction(under(duals, self.new_weight if new else self.base_weight, logits))
         mixed, new, tuned = (under(duals, weight, logits) for weight in (self.base_weight, self.new_weight, 0.0))
         routed, logits = route(mixed, new, tuned, self.base_classes)
-        if self.routes is not None:
-            self.routes.add(routed, mixed, new)
-        return logits
+        return Prediction(logits, {"guesses": guesses(routed, mixed, new, self.base_classes)})
 
-    def evaluate_loader(self, data_loader):
-        """As always; with ROUTE auto also measures what being told nothing costs."""
-        if self.options.ROUTE == "told":
-            return super().evaluate_loader(data_loader)
-        self.routes = Routes(self.base_classes)
-        results = super().evaluate_loader(data_loader)
-        self.diagnostics |= self.routes.measure([item.label for item in data_loader.dataset.data_source])
-        self.routes = None
-        return results
+    def diagnose(self, kept, labels):
+        """With ROUTE auto, what being told nothing costs."""
+        return routing_report(kept["guesses"], labels, self.base_classes) if "guesses" in kept else {}
