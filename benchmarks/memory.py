@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks import plain
 from benchmarks.models import VIT_B16, class_names, random_clip
 from promptshift.modeling.multimodal import CoupledPrompts
-from promptshift.modeling.text_tower import MAX_TOKENS
+from promptshift.modeling.towers.text_tower import MAX_TOKENS
 
 MEMORY_HEADER = ["what", "plain (MB)", "ours (MB)", "ratio", "goal", "largest difference of loss"]
 _CLASSES, _IMAGES = 1000, 4

@@ -12,7 +12,7 @@ from open_clip.model import convert_weights_to_lp
 from torch import Tensor, nn
 
 from promptshift.modeling.clip import build_clip
-from promptshift.modeling.vision_tower import VisionTower
+from promptshift.modeling.towers.vision_tower import VisionTower
 from promptshift.modeling.weights import _NOT_WEIGHTS, architecture
 
 

@@ -6,7 +6,8 @@ from torch import nn
 
 from dassl.config.options import at_least, between, choice, whole, with_defaults
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.bases.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path, stage_one
+from promptshift.bases.generated_options import ADVERSARIAL_DEFAULTS, PromptPath, stage_one
+from promptshift.bases.generated_prompts import GeneratedPrompts
 from promptshift.bases.prediction import Prediction
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS
@@ -134,8 +135,8 @@ class DPSPG(GeneratedPrompts):
 
     BLOCK, DEFAULTS, KEY_ALIASES = "DPSPG", DEFAULTS, RELEASED_KEYS
     PATHS = {
-        "pos": Path("pos_ctx", "posencoder", "posdiscriminator", "pos_"),
-        "neg": Path("neg_ctx", "negencoder", "negdiscriminator", "neg_"),
+        "pos": PromptPath("pos_ctx", "posencoder", "posdiscriminator", "pos_"),
+        "neg": PromptPath("neg_ctx", "negencoder", "negdiscriminator", "neg_"),
     }
     LABEL_TRAINER = "DPSPGLabels"
 

@@ -4,7 +4,7 @@ from dassl.config.options import at_least, choice, with_defaults
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
 from promptshift.modeling.templates import fill, template_of
-from promptshift.modeling.text_tower import TextTower
+from promptshift.modeling.towers.text_tower import TextTower
 
 PAPER = "arXiv 2303.13283"
 # learnt and hand-written class features (K, E), L2-normalised -> their mean distance

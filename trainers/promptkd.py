@@ -16,7 +16,7 @@ from promptshift.modeling.clip import load_clip
 from promptshift.modeling.multimodal import IndependentPrompts, class_features
 from promptshift.modeling.prompts import PromptTemplate
 from promptshift.modeling.tokens import clean_name
-from promptshift.modeling.vision_tower import VisionPrompts, VisionTower
+from promptshift.modeling.towers.vision_tower import VisionPrompts, VisionTower
 from promptshift.runs.finished_run import SAME_DATA, check_run, load_weights
 from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 from promptshift.runs.stages import trainer_stage, trainer_stage_cfg

@@ -12,7 +12,7 @@ from dassl.utils.errors import UserError
 from promptshift.bases.independent_prompts import IndependentPromptsTrainer
 from promptshift.losses import distillation_kl
 from promptshift.modeling.templates import IMAGENET_60, fill
-from promptshift.modeling.text_tower import TextTower
+from promptshift.modeling.towers.text_tower import TextTower
 from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 
 

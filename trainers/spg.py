@@ -11,7 +11,8 @@ from dassl.config.options import above, choice, with_defaults
 from dassl.data.data_manager import build_data_loader
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.bases.generated_prompts import ADVERSARIAL_DEFAULTS, GeneratedPrompts, Path, stage_one
+from promptshift.bases.generated_options import ADVERSARIAL_DEFAULTS, PromptPath, stage_one
+from promptshift.bases.generated_prompts import GeneratedPrompts
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
 
 log = logging.getLogger(f"promptshift.{__name__}")
@@ -86,7 +87,7 @@ class SPG(GeneratedPrompts):
     """
 
     BLOCK, DEFAULTS, KEY_ALIASES = "SPG", DEFAULTS, RELEASED_KEYS
-    PATHS = {"prompt": Path("ctx", "generator", "discriminator")}
+    PATHS = {"prompt": PromptPath("ctx", "generator", "discriminator")}
     LABEL_TRAINER = "SPGLabels"
 
     @classmethod

@@ -9,7 +9,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError, suggest
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import fill, template_of
-from promptshift.modeling.text_tower import TextTower
+from promptshift.modeling.towers.text_tower import TextTower
 from promptshift.runs.public_blocks import precision
 
 

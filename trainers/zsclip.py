@@ -9,7 +9,7 @@ from dassl.config.options import text
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import SELECTED, fill, template_of
-from promptshift.modeling.text_tower import TextTower
+from promptshift.modeling.towers.text_tower import TextTower
 from promptshift.runs.public_blocks import precision
 
 log = logging.getLogger(f"promptshift.{__name__}")

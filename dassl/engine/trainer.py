@@ -1,11 +1,12 @@
 """Trainers over one labelled loader (TrainerX) or a labelled and an unlabelled one (TrainerXU)."""
 
 import datetime
+import itertools
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 from torch.utils.data import DataLoader
@@ -69,10 +70,7 @@ class SimpleTrainer(TrainerBase):
         self.time_start = time.time()
         self.last_results: dict[str, float] = {}
         data = self._given_data if data is None else data
-        if data is None:
-            self.build_data_loader()
-        else:
-            self.take_data(data)
+        self.build_data_loader() if data is None else self.take_data(data)
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
@@ -285,22 +283,17 @@ class TrainerXU(SimpleTrainer):
             UserError: no unlabelled images, or an unknown ``TRAIN.COUNT_ITER``.
         """
         if self.train_loader_u is None:
-            raise UserError(
-                f"{type(self).__name__} needs unlabelled images, and DATASET {self.cfg.DATASET.NAME} has none"
-            )
-        len_x, len_u = len(self.train_loader_x), len(self.train_loader_u)
+            raise UserError(f"DATASET.NAME: {self.cfg.DATASET.NAME} has no unlabelled images to train on")
+        loaders = self.train_loader_x, self.train_loader_u
+        len_x, len_u = map(len, loaders)
         counts = {"train_x": len_x, "train_u": len_u, "smaller_one": min(len_x, len_u)}
         if self.cfg.TRAIN.COUNT_ITER not in counts:
             raise UserError(f"TRAIN.COUNT_ITER {self.cfg.TRAIN.COUNT_ITER!r} is unknown (allowed: {', '.join(counts)})")
         count = counts[self.cfg.TRAIN.COUNT_ITER]
-        pairs = zip(range(count), _endless(self.train_loader_x), _endless(self.train_loader_u), strict=False)
+        endless = [itertools.chain.from_iterable(itertools.repeat(loader)) for loader in loaders]
+        pairs = zip(range(count), *endless, strict=False)
         self._run_batches(((x, u) for _, x, u in pairs), lambda: count)
 
     def parse_batch_train(self, batch_x: dict, batch_u: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return labelled images, their labels, and unlabelled images, on the device."""
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)
-
-
-def _endless(loader: DataLoader) -> Iterator:
-    while True:
-        yield from loader

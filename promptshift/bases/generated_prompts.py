@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
-from dassl.config.options import at_least, between, choice, flag, names, whole
 from dassl.utils import load_checkpoint
 from dassl.utils.errors import UserError
+from promptshift.bases.generated_options import (
+    DISCRIMINATOR_CAPS,
+    GENERATOR_CAPS,
+    PromptPath,
+)
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.features import cached_features
 from promptshift.modeling.generators import Discriminator, MLPGenerator, TransformerGenerator, clip_each, image_noise
@@ -21,57 +24,6 @@ from promptshift.modeling.tokens import encode
 from promptshift.randomness import own_random_state
 from promptshift.results.diagnostics import distance_ratio, last_epochs_std
 from promptshift.runs.stages import domain_stage
-
-SPG = "arXiv 2404.19286"
-SPG_CAPS = "SPG's train.py"
-
-
-def stage_one(source: str, epochs: int) -> dict:
-    """Return the declared keys LABELS: how the prompt labels of stage one are trained."""
-    return dict(
-        LR=at_least(0, 0.002, source=source),
-        MAX_EPOCH=whole(epochs, least=1, source=source),
-        BATCH_SIZE=whole(32, least=1, source=source),
-        WARMUP_EPOCH=whole(1, source=source),
-        FEATURE_VIEWS=whole(0, least=0, about="as DATALOADER.TRAIN_X.FEATURE_VIEWS"),
-    )
-
-
-# adversarial generators
-ADVERSARIAL_DEFAULTS = dict(
-    LATENT_DIM=whole(100, least=1, source=SPG, about="width of the noise"),
-    D_DROPOUT=between(0, 1, 0.4, source=SPG),
-    NOISE=choice("sample", "zero", "mean", about="at test: one draw per image, none, or the mean context of several"),
-    NOISE_SAMPLES=whole(8, least=1, about="draws of NOISE mean"),
-    GRAD_CLIP=flag(True, source=SPG),
-    NO_CLIP_TARGETS=names(about="no clipping where one of these domains is held out"),
-    D_MAX_NORM_WEIGHT=at_least(0, 5e-2, source=SPG_CAPS),
-    D_MAX_NORM_BIAS=at_least(0, 5e-1, source=SPG_CAPS),
-    D_MAX_NORM_LAST=at_least(0, 5.0, source=SPG_CAPS),
-    G_MAX_NORM_WEIGHT=at_least(0, 5e-3, source=SPG_CAPS),
-    G_MAX_NORM_BIAS=at_least(0, 5e-8, source=SPG_CAPS),
-    G_MAX_NORM_BIAS_LAST=at_least(0, 1.0, source=SPG_CAPS),
-)
-# SPG's gradient clipping, each tensor by itself: (pattern of its name, key of its cap), the first match holds
-GENERATOR_CAPS = (
-    (r"weight$", "G_MAX_NORM_WEIGHT"),
-    (r"\.(9|11)\.bias$", "G_MAX_NORM_BIAS_LAST"),
-    (r"bias$", "G_MAX_NORM_BIAS"),
-)
-DISCRIMINATOR_CAPS = (
-    (r"\.(0|8)\.", "D_MAX_NORM_LAST"),
-    (r"weight$", "D_MAX_NORM_WEIGHT"),
-    (r"bias$", "D_MAX_NORM_BIAS"),
-)
-
-
-class Path(NamedTuple):
-    """One generator: the tensor of stage one's checkpoint that it imitates, and the names it goes by."""
-
-    label: str
-    generator: str
-    discriminator: str
-    prefix: str = ""  # of its losses in the log
 
 
 class GeneratedPrompts(PromptTrainer):
@@ -88,7 +40,7 @@ class GeneratedPrompts(PromptTrainer):
         generators, discriminators: path name -> module.
     """
 
-    PATHS: dict[str, Path] = {}
+    PATHS: dict[str, PromptPath] = {}
     LABEL_TRAINER = ""  # registered name of stage one
     COSINE_SCORES = True  # scores are cosines without the logit scale
 

@@ -10,8 +10,8 @@ from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.multimodal import IndependentPrompts
 from promptshift.modeling.templates import fill
-from promptshift.modeling.text_tower import TextTower
 from promptshift.modeling.tokens import clean_name
+from promptshift.modeling.towers.text_tower import TextTower
 from promptshift.runs.public_blocks import PUBLIC_BLOCKS
 
 INDEPENDENT_DEFAULTS = PUBLIC_BLOCKS["IVLP"]

@@ -7,7 +7,7 @@ from dassl.utils.on_demand import on_demand
 
 __getattr__ = on_demand(
     __name__,
-    {"clip": ("FrozenCLIP", "load_clip"), "prompts": ("PromptLearner",), "text_tower": ("TextTower",)},
+    {"clip": ("FrozenCLIP", "load_clip"), "prompts": ("PromptLearner",), "towers.text_tower": ("TextTower",)},
 )
 
 __all__ = ["FrozenCLIP", "PromptLearner", "TextTower", "load_clip"]

@@ -22,7 +22,7 @@ from dassl.utils.errors import UserError
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.prompts import Kept, PromptTemplate
 from promptshift.modeling.tokens import clean_name
-from promptshift.modeling.vision_tower import (
+from promptshift.modeling.towers.vision_tower import (
     DeepPrompts,
     VisionPrompts,
     VisionTower,

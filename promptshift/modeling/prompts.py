@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from dassl.utils.errors import UserError
 from promptshift.modeling.allowed import POSITIONS
 from promptshift.modeling.clip import FrozenCLIP
-from promptshift.modeling.text_tower import MAX_TOKENS, TextTower
 from promptshift.modeling.tokens import clean_name, encode, tokenize
+from promptshift.modeling.towers.text_tower import MAX_TOKENS, TextTower
 
 
 def drop_token_buffers(module, state: dict, prefix: str, *_) -> None:

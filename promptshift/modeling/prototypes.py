@@ -22,8 +22,8 @@ from dassl.utils.loading import check_finite
 from dassl.utils.tools import parse_json
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.multimodal import Prompts
-from promptshift.modeling.projection import layer_norm, project_features
-from promptshift.modeling.vision_tower import VisionTower
+from promptshift.modeling.towers.projection import layer_norm, project_features
+from promptshift.modeling.towers.vision_tower import VisionTower
 
 
 @dataclass

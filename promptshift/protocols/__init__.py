@@ -4,7 +4,6 @@
     request       what was asked for, resolved to configurations, folders and jobs
     config_files  which configuration files the words of a command line name
     seed_table    the table at the end of a plan, laid out as its protocol declares
-    by_domain     what the two protocols below share
     multi_source  leave one domain out
     single_source train on one domain, test on all the others
     cross_dataset train on one dataset, test on whole other ones

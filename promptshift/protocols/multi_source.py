@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from promptshift.protocols.by_domain import plan_by_domain
+from collections.abc import Callable, Sequence
+
 from promptshift.protocols.registry import Plan, register
-from promptshift.protocols.request import Request
+from promptshift.protocols.request import TAKEN_DOMAINS, Request, refuse_keys
+from promptshift.protocols.seed_table import seed_table
 from promptshift.results.layout import Layout, by_target
 
 LAYOUT = Layout(
@@ -28,3 +30,27 @@ def multi_source(request: Request) -> Plan:
         UserError: the dataset has no domains.
     """
     return plan_by_domain(request, lambda domain, others: (others, [domain]))
+
+
+# (the domain of a column, all the others) -> (source domains, target domains)
+Roles = Callable[[str, Sequence[str]], tuple[Sequence[str], Sequence[str]]]
+
+
+def plan_by_domain(request: Request, roles: Roles) -> Plan:
+    """Returns one job per domain and seed; the table has a column per domain and their mean.
+
+    Args:
+        request: what is to run.
+        roles: what is trained on and what is tested on, for each column.
+
+    Raises:
+        UserError: the dataset has no domains, or the request sets them.
+    """
+    refuse_keys(request.options, TAKEN_DOMAINS)
+    jobs = []
+    for domain in request.domains:
+        sources, targets = roles(domain, [other for other in request.domains if other != domain])
+        for seed in request.seeds:
+            folder, cell = request.folder / domain / f"seed{seed}", (request.trainer, domain)
+            jobs.append(request.job(f"{domain} seed {seed}", folder, cell, seed, sources=sources, targets=targets))
+    return Plan(tuple(jobs), request.folder, lambda records: seed_table(request, jobs, records))

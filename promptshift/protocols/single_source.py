@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promptshift.protocols.by_domain import plan_by_domain
+from promptshift.protocols.multi_source import plan_by_domain
 from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import Request
 from promptshift.results.layout import Layout, by_source

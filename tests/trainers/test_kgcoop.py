@@ -5,7 +5,7 @@ import torch
 
 import helpers.goldens_recipe as recipe
 from helpers.golden_trainers import batch, sgd, trainer_on_golden_clip
-from promptshift.modeling.text_tower import TextTower
+from promptshift.modeling.towers.text_tower import TextTower
 from trainers.coop import CoOp
 from trainers.kgcoop import KgCoOp
 

@@ -2,8 +2,8 @@
 
 Attention is causal, so nothing after the end-of-text position can change its output: the tower runs to the longest
 end-of-text position instead of all 77 (exact). Where all classes share [SOS, context], these tokens are the same
-for all of them and are computed once per context (exact too). tests/promptshift/modeling/test_text_tower.py holds
-both equal to the plain run.
+for all of them and are computed once per context (exact too). tests/promptshift/modeling/towers/test_text_tower.py
+holds both equal to the plain run.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dassl.utils.errors import UserError
-from promptshift.modeling.blocks import is_plain, run_block
 from promptshift.modeling.clip import FrozenCLIP
-from promptshift.modeling.projection import layer_norm, project_features
 from promptshift.modeling.tokens import tokenize
+from promptshift.modeling.towers.blocks import is_plain, run_block
+from promptshift.modeling.towers.projection import layer_norm, project_features
 
 MAX_TOKENS = 16384  # per chunk: about 3 GB of activations with gradients at width 512, 12 layers, fp16
 

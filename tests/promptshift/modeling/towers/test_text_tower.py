@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
 from promptshift.modeling.prompts import PromptLearner, PromptTemplate
-from promptshift.modeling.text_tower import TextTower
+from promptshift.modeling.towers.text_tower import TextTower
 
 NAMES = [*recipe.CLASSNAMES, "a rather long class name indeed"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from open_clip.transformer import CustomResidualAttentionBlock, ResidualAttentionBlock
 
-from promptshift.modeling.blocks import is_plain, run_block
+from promptshift.modeling.towers.blocks import is_plain, run_block
 
 
 def block_and_tokens(length=7):

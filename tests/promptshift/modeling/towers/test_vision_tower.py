@@ -5,7 +5,7 @@ import torch
 
 import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
-from promptshift.modeling.vision_tower import VisionPrompts, VisionTower
+from promptshift.modeling.towers.vision_tower import VisionPrompts, VisionTower
 
 
 @pytest.fixture

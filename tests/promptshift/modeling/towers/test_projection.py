@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 import helpers.goldens_recipe as recipe
-from promptshift.modeling.projection import layer_norm, project_features
 from promptshift.modeling.prompts import PromptTemplate
-from promptshift.modeling.vision_tower import VisionTower
+from promptshift.modeling.towers.projection import layer_norm, project_features
+from promptshift.modeling.towers.vision_tower import VisionTower
 
 
 def autocast(precision):

@@ -1,8 +1,8 @@
 """One pre-norm transformer block of CLIP, as both towers run it: one matrix product for queries, keys and values.
 
 torch's `nn.MultiheadAttention` hands its projection a transposed view when batches come first, which becomes a product
-per token; here the projection sees the tokens as they lie in memory. tests/promptshift/modeling/test_blocks.py holds
-this equal to open_clip's block.
+per token; here the projection sees the tokens as they lie in memory, which
+tests/promptshift/modeling/towers/test_blocks.py holds equal to open_clip's block.
 
 Shapes: N sequences, L tokens, P tokens seen before, D width, H heads.
 """

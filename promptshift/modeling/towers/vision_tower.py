@@ -1,7 +1,7 @@
 """CLIP's frozen vision transformer, run on images together with prompt tokens, and the prompts themselves.
 
-CLIP is never edited: prompts are arguments. tests/promptshift/modeling/test_vision_tower.py holds the tower without
-prompts equal to CLIP's own image encoder.
+CLIP is never edited: prompts are arguments. tests/promptshift/modeling/towers/test_vision_tower.py holds the tower
+without prompts equal to CLIP's own image encoder.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError
-from promptshift.modeling.blocks import is_plain, run_block
 from promptshift.modeling.clip import FrozenCLIP
-from promptshift.modeling.projection import layer_norm, project_features
+from promptshift.modeling.towers.blocks import is_plain, run_block
+from promptshift.modeling.towers.projection import layer_norm, project_features
 
 
 class VisionTower:
