@@ -89,6 +89,8 @@ def test_every_command_runs(line, place, tmp_path, monkeypatch, capsys):
             _promptshift(words, place, monkeypatch)
         elif words[:2] == ["-m", "promptshift"]:
             _promptshift(words[2:], place, monkeypatch)
+        elif words[0] == str(CHECKOUT / "promptshift"):  # as the scripts call it from any folder
+            _promptshift(words[1:], place, monkeypatch)
         elif words[0] == "train.py":
             build_cfg(words[1:])
         elif words[0] == "parse_test_res.py":

@@ -222,7 +222,7 @@ class PromptSync(PromptAlign):
 
         Under the prompts that the prototypes were made with these are the class features themselves. L1 distances
         have no gradient there; that of a last bit that another precision or size of batch rounds otherwise would be
-        of full size, larger than that of the other terms (docs/half_precision.md).
+        of full size, larger than that of the other terms.
         """
         if not self.at_source:
             return self.source.text

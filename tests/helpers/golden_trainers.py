@@ -9,12 +9,12 @@ from dassl.data import ClassNames
 from helpers.golden_run import golden_cfg
 
 
-def trainer_on_golden_clip(cls, kind="vit", classnames=recipe.CLASSNAMES, **options):
-    """A trainer of class `cls` on the golden CLIP of `kind` and class names alone, fp32 unless PREC says otherwise."""
+def trainer_on_golden_clip(cls, kind="vit", classnames=recipe.CLASSNAMES, seed=0, **options):
+    """A trainer of class `cls` on the golden CLIP of `kind` with weights of `seed`, fp32 unless PREC says."""
     words = [word for key, value in options.items() for word in (f"TRAINER.{cls.BLOCK}.{key}", value)]
     same = ["DATASET.NAME", "PACS", "SEED", 1, "OPTIM.MAX_EPOCH", 1]
     cfg = golden_cfg(cls, *same, *words, size=64 if kind == "rn" else 32)
-    clip = recipe.clip(kind, options.get("PREC", "fp32"))
+    clip = recipe.clip(kind, options.get("PREC", "fp32"), seed)
     trainer = cls(cfg, data=ClassNames(classnames), clip=clip)
     trainer.modules = dict(trainer._models)
     return trainer

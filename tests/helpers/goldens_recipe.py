@@ -64,7 +64,7 @@ def train_value(key, shape, kind, seed=0):
     return torch.from_numpy(value.astype(np.float32))
 
 
-@lru_cache
+@lru_cache(maxsize=4)  # 25 MB each
 def state_dict(kind="vit", seed=0):
     """The OpenAI-format state dict of the golden ViT (`vit`) or ResNet (`rn`)."""
     shapes = {k: tuple(v.shape) for k, v in _skeleton(kind).items()}
@@ -84,13 +84,17 @@ def _skeleton(kind):
         return CLIP(s["embed_dim"], vision, text, quick_gelu=True).state_dict()
 
 
-@lru_cache
-def clip(kind="vit", precision="fp32"):
-    """The golden CLIP as the project loads it from a file-like state dict."""
+def clip(kind="vit", precision="fp32", seed=0):
+    """The golden CLIP as the project loads it from a file-like state dict; another seed gives other weights."""
+    return _clip(kind, precision, seed)  # one entry of the cache, however the arguments are given
+
+
+@lru_cache(maxsize=12)  # 15 to 30 MB each: the golden ones, and those of another seed while it is tested
+def _clip(kind, precision, seed):
     from promptshift.modeling.clip import _build
     from promptshift.modeling.weights import architecture
 
-    state = state_dict(kind)
+    state = state_dict(kind, seed) if seed else state_dict(kind)
     with torch.random.fork_rng():  # as above
         return _build(state, architecture(state), f"golden-{kind}", precision, "cpu")
 

@@ -1,7 +1,7 @@
 """The last two steps of a tower, layer norm and projection of pooled tokens, in float32 whatever the precision.
 
 Losses at test time look at small differences of features; features that are rounded once more to half precision lose
-a good part of these (docs/half_precision.md). There are few pooled tokens, so float32 costs nothing here.
+a good part of these. There are few pooled tokens, so float32 costs nothing here.
 """
 
 from __future__ import annotations
