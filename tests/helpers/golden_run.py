@@ -5,11 +5,13 @@ from types import SimpleNamespace
 import helpers.goldens_recipe as recipe
 from dassl.config import get_cfg_default, merge_opts
 from dassl.data import ClassNames
+from promptshift.paths import load_plugins
 from promptshift.runs.config import extend_cfg
 
 
 def golden_cfg(cls, *opts, size=32):
     """Configuration of a run of class `cls` on a golden CLIP for images of `size` pixels, fp32 unless `opts` say."""
+    load_plugins()  # a trainer may ask for another one by name
     cfg = get_cfg_default()
     extend_cfg(cfg)
     merge_opts(
