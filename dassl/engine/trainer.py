@@ -1,11 +1,13 @@
 """Trainers over one labelled loader (TrainerX) or a labelled and an unlabelled one (TrainerXU)."""
 
 import datetime
+import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -36,6 +38,11 @@ class SimpleTrainer(TrainerBase):
     """
 
     FINAL_MODELS = ("last_step", "best_val")
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "test" in cls.__dict__:
+            cls.test = _remembering(cls.test)
 
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
@@ -203,8 +210,8 @@ class SimpleTrainer(TrainerBase):
         for batch_idx, batch in enumerate(batches):
             self.batch_idx, self.num_batches = batch_idx, num_batches()  # some samplers know it once they have begun
             data_time.update(time.time() - end)
-            lr = self.get_current_lr()  # of this batch: the last one also steps the schedule
             losses.update(self.forward_backward(*batch))
+            lr = self.get_current_lr()  # after the step, as Dassl prints it: of the last batch it is the next epoch's
             batch_time.update(time.time() - end)
             if (self.batch_idx + 1) % self.cfg.TRAIN.PRINT_FREQ == 0 or self.num_batches < self.cfg.TRAIN.PRINT_FREQ:
                 print(self._train_line(losses, batch_time, data_time, lr))
@@ -261,6 +268,34 @@ class TrainerXU(SimpleTrainer):
     def parse_batch_train(self, batch_x: dict, batch_u: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return labelled images, their labels, and unlabelled images, on the device."""
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)
+
+
+def _remembering(test: Callable[..., float]) -> Callable[..., float]:
+    """A ``test()`` of a subclass that leaves its results behind, as :meth:`SimpleTrainer.test` does.
+
+    Public trainer files override it without a word to ``last_results``: what their evaluator summed up last is taken,
+    or else the number that they return, as the accuracy.
+    """
+
+    @functools.wraps(test)
+    def remembered(self: SimpleTrainer, *args: object, **kwargs: object) -> float:
+        self.last_results = self.evaluator.last_results = {}
+        result = test(self, *args, **kwargs)
+        if not self.last_results:
+            self.last_results = dict(self.evaluator.last_results or _returned_accuracy(result))
+        if self._epoch_record is not None and self.last_results:
+            split = (*args, kwargs.get("split"), self.cfg.TEST.SPLIT)
+            name = f"{next(filter(None, split))}_accuracy"
+            self._epoch_record.setdefault(name, float(next(iter(self.last_results.values()))))
+        return result
+
+    return remembered
+
+
+def _returned_accuracy(result: object) -> dict[str, float]:
+    """The accuracy that a ``test()`` returned, the first of several numbers ([top-1, top-5]); {} where there is none."""
+    first = result[0] if isinstance(result, Sequence) and result else result
+    return {"accuracy": float(first)} if isinstance(first, int | float | np.number | torch.Tensor) else {}
 
 
 def _endless(loader: DataLoader) -> Iterator:

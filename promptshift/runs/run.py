@@ -76,6 +76,11 @@ def run(
         return None
     else:
         trainer.train()
+    if not trainer.last_results:
+        raise UserError(
+            f"{_trainer_name(cfg)}: nothing was tested, so there is no accuracy for result.json; TEST.NO_TEST is "
+            f"{cfg.TEST.NO_TEST}, and a test() of the trainer's own must return the accuracy or ask self.evaluator"
+        )
     record = _record(cfg, trainer, started, time.perf_counter() - clock)
     write_result(cfg.OUTPUT_DIR, record)
     for line in published_lines(cfg, record["metrics"]["accuracy"]):
@@ -133,7 +138,6 @@ def _write_config(cfg: CN) -> None:
 
 
 def _record(cfg: CN, trainer, started: datetime, seconds: float) -> dict:
-    results = dict(getattr(trainer, "last_results", None) or {})
     return dict(
         status="complete",
         trainer=_trainer_name(cfg),
@@ -147,7 +151,7 @@ def _record(cfg: CN, trainer, started: datetime, seconds: float) -> dict:
         split=cfg.TEST.SPLIT,
         selection=_selection(cfg, trainer),
         seed=cfg.SEED,
-        metrics=results,
+        metrics=dict(trainer.last_results),
         history=list(getattr(trainer, "history", [])),
         diagnostics=dict(getattr(trainer, "diagnostics", {})),
         config_hash=config_hash(cfg),

@@ -166,3 +166,46 @@ def test_it_trains_tests_and_loads(toy, capsys):
 def test_upstreams_names_are_where_upstream_has_them(module, names):
     missing = [name for name in names.split() if not hasattr(importlib.import_module(module), name)]
     assert not missing
+
+
+class OwnTest(Outside):
+    """Overrides test() as PromptKD does: its own loop, the evaluator, the number returned."""
+
+    def test(self, split=None):
+        self.set_model_mode("eval")
+        self.evaluator.reset()
+        for batch in self.val_loader if split == "val" else self.test_loader:
+            image, label = self.parse_batch_test(batch)
+            self.evaluator.process(self.model(image), label)
+        return list(self.evaluator.evaluate().values())[0]
+
+
+class OwnNumber(Outside):
+    """Overrides test() as test-time methods do: it counts by itself and asks no evaluator."""
+
+    returned = 62.5
+
+    def test(self, split=None):
+        return self.returned
+
+
+def test_a_trainer_with_a_test_of_its_own_leaves_its_results_behind(toy):
+    set_random_seed(1)
+    plain = build_trainer(outside_cfg(toy))
+    set_random_seed(1)
+    own = OwnTest(outside_cfg(toy, "TEST.FINAL_MODEL", "best_val"))
+    with torch.no_grad():
+        assert own.test() == plain.test() == own.last_results["accuracy"]
+    assert own.last_results == plain.last_results and own.last_results["total"] == 24
+    own.train()
+    assert all(0 <= record["val_accuracy"] <= 100 for record in own.history) and own.last_results["total"] == 24
+
+
+def test_the_number_that_a_test_returns_is_the_accuracy(toy):
+    trainer = OwnNumber(outside_cfg(toy))
+    for trainer.returned in (62.5, torch.tensor(62.5), [torch.tensor([62.5]), 90.0]):
+        assert trainer.test("test") is trainer.returned
+        assert trainer.last_results == {"accuracy": 62.5}
+    trainer.returned = None
+    trainer.test()
+    assert trainer.last_results == {}  # no number is made up
