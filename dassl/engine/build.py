@@ -12,17 +12,18 @@ __all__ = ["TRAINER_REGISTRY", "build_trainer"]
 TRAINER_REGISTRY = Registry("TRAINER")
 
 
-def build_trainer(cfg: CfgNode) -> Any:
-    """Build the trainer called ``cfg.TRAINER.NAME``.
+def build_trainer(cfg: CfgNode, name: str | None = None) -> Any:
+    """Build the trainer called ``name``, or ``cfg.TRAINER.NAME`` without one.
 
     Raises:
         UserError: no name given, or nothing registered under it.
     """
-    if not cfg.TRAINER.NAME:
+    name = name or cfg.TRAINER.NAME
+    if not name:
         raise UserError(
             f"TRAINER.NAME is empty: give --trainer (known: {', '.join(TRAINER_REGISTRY.registered_names())})"
         )
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    trainer = TRAINER_REGISTRY.get(name)
     if cfg.VERBOSE:
-        print(f"Loading trainer: {cfg.TRAINER.NAME}")
+        print(f"Loading trainer: {name}")
     return trainer(cfg)

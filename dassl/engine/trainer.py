@@ -270,6 +270,15 @@ class TrainerXU(SimpleTrainer):
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)
 
 
+def __getattr__(name: str) -> object:
+    """tensorboard's writer, which upstream's module has in its namespace; slow to import, so on demand."""
+    if name == "SummaryWriter":
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def _remembering(test: Callable[..., float]) -> Callable[..., float]:
     """A ``test()`` of a subclass that leaves its results behind, as :meth:`SimpleTrainer.test` does.
 
@@ -293,7 +302,7 @@ def _remembering(test: Callable[..., float]) -> Callable[..., float]:
 
 
 def _returned_accuracy(result: object) -> dict[str, float]:
-    """The accuracy that a ``test()`` returned, the first of several numbers ([top-1, top-5]); {} where there is none."""
+    """The accuracy that a ``test()`` returned, the first of several numbers ([top-1, top-5]); {} without a number."""
     first = result[0] if isinstance(result, Sequence) and result else result
     return {"accuracy": float(first)} if isinstance(first, int | float | np.number | torch.Tensor) else {}
 

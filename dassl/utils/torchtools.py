@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import partial  # noqa: F401 - public trainer files import it from here
 from typing import Any
 
 import torch

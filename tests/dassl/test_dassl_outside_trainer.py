@@ -146,11 +146,19 @@ def test_it_trains_tests_and_loads(toy, capsys):
         ("dassl.data.transforms", "build_transform INTERPOLATION_MODES"),
         ("dassl.data.transforms.transforms", "build_transform INTERPOLATION_MODES AVAI_CHOICES"),
         ("dassl.engine", "TRAINER_REGISTRY TrainerX TrainerXU TrainerBase SimpleTrainer SimpleNet build_trainer"),
-        ("dassl.engine.trainer", "SimpleNet TrainerX TrainerXU"),
+        ("dassl.engine.trainer", "SimpleNet TrainerX TrainerXU MetricMeter AverageMeter SummaryWriter"),
         ("dassl.evaluation", "EVALUATOR_REGISTRY EvaluatorBase Classification build_evaluator"),
         ("dassl.evaluation.evaluator", "EvaluatorBase Classification"),
         ("dassl.metrics", "compute_accuracy compute_distance_matrix"),
-        ("dassl.modeling", "BACKBONE_REGISTRY HEAD_REGISTRY build_backbone build_head"),
+        ("dassl.modeling", "BACKBONE_REGISTRY HEAD_REGISTRY build_backbone build_head build_network"),
+        ("dassl.modeling.ops", "MixStyle EFDMix ReverseGrad mixup cross_entropy run_with_mixstyle run_without_efdmix"),
+        (
+            "dassl.modeling.ops.utils",
+            "sharpen_prob reverse_index shuffle_index create_onehot sigmoid_rampup linear_rampup ema_model_update",
+        ),
+        ("dassl.optim.radam", "RAdam AdamW"),
+        ("dassl.utils.torchtools", "partial"),
+        ("dassl.utils.tpt_tools", "AverageMeter ProgressMeter Summary accuracy load_model_weight set_random_seed"),
         ("dassl.optim", "build_optimizer build_lr_scheduler"),
         ("dassl.optim.lr_scheduler", "ConstantWarmupScheduler LinearWarmupScheduler"),
         (
@@ -209,3 +217,8 @@ def test_the_number_that_a_test_returns_is_the_accuracy(toy):
     trainer.returned = None
     trainer.test()
     assert trainer.last_results == {}  # no number is made up
+
+
+def test_the_name_given_to_build_trainer_comes_first(toy):
+    cfg = outside_cfg(toy, "TRAINER.NAME", "Other")
+    assert type(build_trainer(cfg, name="Outside")).__name__ == "Outside"
