@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils.errors import UserError, suggest
-from promptshift.discovery import import_modules
+from promptshift.discovery import import_open_folder
+
+# The files that this project brings; whatever else lies in these folders is the user's, and its names come first.
+SHIPPED = {
+    "datasets": ("domain_sets", "image_sets", "own_folder"),
+    "trainers": (
+        *("cocoop", "coop", "dpc", "dplclip", "dpspg", "erm", "independentVL", "kgcoop", "ldpf", "linear_probe"),
+        *("maple", "promptalign", "promptkd", "promptsrc", "promptsync", "spg", "tpt", "vp", "vpt", "zsclip"),
+    ),
+}
 
 
 def checkout() -> Path:
@@ -34,12 +43,19 @@ def output_root() -> Path:
 
 
 def load_plugins() -> None:
-    """Import every trainer and dataset of the checkout, which registers them."""
-    root = str(checkout())
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    for package in ("datasets", "trainers"):
-        import_modules(package)
+    """Import every trainer and dataset of the checkout, which registers them; see `import_open_folder`.
+
+    Raises:
+        UserError: two files of one origin want one name.
+    """
+    from dassl.data.datasets import DATASET_REGISTRY
+    from dassl.engine import TRAINER_REGISTRY
+
+    root = checkout()
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    for package, shipped in SHIPPED.items():
+        import_open_folder(root / package, shipped, (DATASET_REGISTRY, TRAINER_REGISTRY))
 
 
 def yaml_names(folder: Path) -> list[str]:

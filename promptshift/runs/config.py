@@ -15,6 +15,7 @@ from dassl.config import get_cfg_default, merge_file, merge_opts
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.paths import load_plugins
+from promptshift.runs.declared_keys import extend_cfg
 
 # what may differ between two runs of the same configuration: places, speed and talk
 _NOT_HASHED = (
@@ -33,6 +34,7 @@ _NOT_HASHED = (
     "TRAIN.CHECKPOINT_FREQ",
     "TEST.TTA_BATCH",
     "TEST.STRICT",
+    "EXTEND_CFG",  # what it declares is in the configuration
 )
 
 # flags of CoOp, SPG and DPSPG that name one configuration key: flag -> key
@@ -41,6 +43,7 @@ _KEY_FLAGS = {
     "output-dir": "OUTPUT_DIR",
     "resume": "RESUME",
     "seed": "SEED",
+    "extend-cfg": "EXTEND_CFG",
     "trainer": "TRAINER.NAME",
     "backbone": "MODEL.BACKBONE.NAME",
     "head": "MODEL.HEAD.NAME",
@@ -67,33 +70,6 @@ _LIST_FLAGS = {
 # SPG's codes of whole datasets, for its cross-dataset runs
 _DATASET_CODES = {"d": "DomainNet", "o": "OfficeHome", "p": "PACS", "t": "TerraIncognita", "v": "VLCS"}
 
-# what the train.py of the public repositories declares for their trainer files, which bring no block of their own;
-# a block of the same name that one of our trainers declares (BLOCK, DEFAULTS) stands instead
-_IVLP = dict(
-    N_CTX_VISION=2, N_CTX_TEXT=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=9, PROMPT_DEPTH_TEXT=9
-)
-_MAPLE = dict(N_CTX=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH=9)
-_PUBLIC_BLOCKS = {
-    "COOP": dict(N_CTX=16, CSC=False, CTX_INIT="", PREC="fp16", CLASS_TOKEN_POSITION="end"),
-    "COCOOP": dict(N_CTX=16, CTX_INIT="", PREC="fp16"),
-    "MAPLE": _MAPLE,
-    "PROMPTALIGN": _MAPLE,
-    "IVLP": _IVLP,
-    "VPT": dict(N_CTX_VISION=2, CTX_INIT="a photo of a", PREC="fp16", PROMPT_DEPTH_VISION=1),
-    "PROMPTSRC": _IVLP
-    | dict(N_CTX_VISION=4, N_CTX_TEXT=4, TEXT_LOSS_WEIGHT=25, IMAGE_LOSS_WEIGHT=10, GPA_MEAN=15, GPA_STD=1),
-    "PROMPTKD": _IVLP
-    | dict(
-        N_CTX_VISION=4,
-        N_CTX_TEXT=4,
-        PROJECT_LAYER=2,
-        CE_WEIGHT=1.0,
-        KD_WEIGHT=1.0,
-        TEMPERATURE=1.0,
-        TEACHER_NAME="ViT-L/14",
-    ),
-}
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
@@ -103,8 +79,9 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The command line of train.py."""
     p = _Parser("train.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    more = {"extend-cfg": ": a file with upstream's extend_cfg(cfg), e.g. its train.py, whose keys are declared too"}
     for flag, key in _KEY_FLAGS.items():
-        p.add_argument(f"--{flag}", default=None, help=f"sets {key}")
+        p.add_argument(f"--{flag}", default=None, help=f"sets {key}{more.get(flag, '')}")
     for flag, key in _LIST_FLAGS.items():
         p.add_argument(f"--{flag}", nargs="+", default=None, help=f"sets {key}")
     p.add_argument("--dataset-config-file", default="", help="YAML of the dataset")
@@ -131,33 +108,6 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def extend_cfg(cfg: CN) -> None:
-    """Adds the project's keys, every registered trainer's own block (its DEFAULTS), then the public blocks left."""
-    cfg.DETERMINISTIC = False  # only kernels that repeat exactly, also on a GPU
-    cfg.STAGE = ""  # filled in: what the stage that a run learns from is made with
-    cfg.PROTOCOL = ""  # recorded in result.json: which protocol asked for the run
-    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all | base | new
-    cfg.DATASET.DOWNLOAD = True  # try to download what is missing
-    cfg.DATASET.FINGERPRINT = ""  # names the images a stage was made from
-    cfg.DATASET.FOLDER = ""  # FolderDG: the folder of your own images, below DATASET.ROOT
-    cfg.DATASET.TEST_ALL = False  # test on every image of the targets, also where they are the sources
-    cfg.DATASET.VARIANT = ""  # a dataset's other version (DomainNet: full)
-    cfg.MODEL.BACKBONE.PATH = ""  # local CLIP weights
-    cfg.MODEL.TEXT_CHUNK = 16384  # most text tokens that run at once (memory bound, changes no number)
-    cfg.TEST.FEATURE_CACHE = True  # keep frozen image features of test images on disk
-    cfg.TEST.EVAL_FREQ = 1  # epochs between validations under best_val
-    cfg.TEST.TTA_BATCH = 0  # images adapted together at test time; 0: as many as memory allows
-    cfg.TEST.STRICT = False  # at test time, stop at an unreadable image (else: wrong)
-    cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # K > 0: train on K stored views of each image instead of fresh ones
-    for name in TRAINER_REGISTRY.registered_names():
-        trainer = TRAINER_REGISTRY.get(name)
-        if getattr(trainer, "BLOCK", "") and trainer.BLOCK not in cfg.TRAINER:
-            cfg.TRAINER[trainer.BLOCK] = CN(trainer.DEFAULTS)
-    for block, defaults in _PUBLIC_BLOCKS.items():
-        if block not in cfg.TRAINER:
-            cfg.TRAINER[block] = CN(defaults)
-
-
 def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
     """Command line -> (frozen configuration, parsed flags), checked before anything is loaded.
 
@@ -167,15 +117,15 @@ def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
     load_plugins()
     args = parser().parse_args(argv)
     cfg = get_cfg_default()
-    extend_cfg(cfg)
-    _give_back_swallowed_keys(args, cfg)
     trainer = TRAINER_REGISTRY.get(args.trainer or _trainer_named_in(args.config_file))
+    extend_cfg(cfg, _extension_file(args), getattr(trainer, "BLOCK", ""))
+    _give_back_swallowed_keys(args, cfg)
     aliases = getattr(trainer, "KEY_ALIASES", {})
     for path in (args.dataset_config_file, args.config_file):
         if path:
             merge_file(cfg, path, aliases=aliases)
     merge_opts(cfg, [*_dataset_flags_as_opts(args), *_flags_as_opts(args, cfg)], source="command line")
-    merge_opts(cfg, args.opts, source="command line", aliases=aliases)
+    merge_opts(cfg, [*args.opts, *_as_declared(cfg)], source="command line", aliases=aliases)
     _check(cfg, trainer)
     if cfg.DATASET.TEST_ALL and not args.eval_only:
         raise UserError(
@@ -185,6 +135,17 @@ def build_cfg(argv: list[str]) -> tuple[CN, argparse.Namespace]:
     cfg.STAGE = "" if args.eval_only else stage_hash(cfg)
     cfg.freeze()
     return cfg, args
+
+
+def _extension_file(args: argparse.Namespace) -> str:
+    """The file of --extend-cfg or EXTEND_CFG, whose keys must be there before any file is merged; the last one wins."""
+    given = [value for key, value in zip(args.opts[::2], args.opts[1::2]) if key == "EXTEND_CFG"]
+    return [args.extend_cfg or "", *given][-1]
+
+
+def _as_declared(cfg: CN) -> list:
+    """The path that `extend_cfg` made absolute, behind the words that give it as the user wrote it."""
+    return ["EXTEND_CFG", cfg.EXTEND_CFG] if cfg.EXTEND_CFG else []
 
 
 def _give_back_swallowed_keys(args: argparse.Namespace, cfg: CN) -> None:

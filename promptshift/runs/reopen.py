@@ -15,7 +15,7 @@ from promptshift.paths import load_plugins
 from promptshift.results.collect import inspect
 from promptshift.runs.config import concerns, extend_cfg, flatten
 from promptshift.runs.run import CLASSES_FILE, deployed_epoch
-from promptshift.runs.stored_config import read_config
+from promptshift.runs.stored_config import put, read_config
 
 
 def load_run(folder: str | Path) -> TrainerX:
@@ -47,8 +47,12 @@ def _configuration(path: Path) -> CN:
     written = read_config(path)
     cfg = get_cfg_default()
     extend_cfg(cfg)
-    pairs = [word for key, value in flatten(written).items() if concerns(key, written) for word in (key, value)]
-    merge_opts(cfg, pairs, source=str(path))
+    kept = {key: value for key, value in flatten(written).items() if concerns(key, written)}
+    if written.get("EXTEND_CFG"):  # its keys are not ours, and the file that declared them may be gone
+        for key, value in kept.items():
+            put(cfg, key, value)
+    else:
+        merge_opts(cfg, [word for pair in kept.items() for word in pair], source=str(path))
     cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # there are no training images to keep views of
     cfg.MODEL.INIT_WEIGHTS, cfg.MODEL.BACKBONE.PRETRAINED = "", False  # the run's own weights replace all others
     cfg.freeze()

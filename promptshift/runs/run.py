@@ -17,6 +17,7 @@ from dassl.utils.logger import Logger
 from dassl.utils.torchtools import BEST, find_checkpoints
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 from promptshift.runs.config import build_cfg, config_hash
+from promptshift.runs.outside_files import explained
 from promptshift.runs.published import expected_accuracy, published_lines
 
 CLASSES_FILE = "classes.json"  # class names in label order: with it a run predicts without the images it learnt from
@@ -29,7 +30,14 @@ def main(argv: list[str]) -> int:
         cfg, args = build_cfg(argv)
         if args.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = args.gpu
-        run(cfg, eval_only=args.eval_only, model_dir=args.model_dir, load_epoch=args.load_epoch, no_train=args.no_train)
+        with explained(cfg):
+            run(
+                cfg,
+                eval_only=args.eval_only,
+                model_dir=args.model_dir,
+                load_epoch=args.load_epoch,
+                no_train=args.no_train,
+            )
     except UserError as error:
         sys.stdout.flush()
         if isinstance(sys.stdout, Logger):

@@ -121,7 +121,7 @@ def trainer_stage_cfg(cfg: CN, trainer: str, config: str, changes: list) -> CN:
     """
     cls = TRAINER_REGISTRY.get(trainer)
     stage = get_cfg_default()
-    extend_cfg(stage)
+    extend_cfg(stage, cfg.EXTEND_CFG, cls.BLOCK)
     path = trainer_file(cls.__name__, cfg.DATASET.NAME, config)
     merge_file(stage, str(path), aliases=cls.KEY_ALIASES)
     stage.DATASET, stage.SEED, stage.USE_CUDA = cfg.DATASET.clone(), cfg.SEED, cfg.USE_CUDA

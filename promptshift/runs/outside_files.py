@@ -1,0 +1,58 @@
+"""Trainer files of others at work: what they ask for and do not find becomes one line."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yacs.config
+from yacs.config import CfgNode as CN
+
+from dassl.utils.errors import UserError
+from promptshift.paths import checkout
+
+
+@contextmanager
+def explained(cfg: CN) -> Iterator[None]:
+    """Turns two failures of a trainer file that was written for another train.py or data set into one line.
+
+    Raises:
+        UserError: a configuration key that nothing declares was read, or a table of the file (of templates, of
+            statistics) lacks the data set or backbone that `cfg` names; every other exception passes.
+    """
+    try:
+        yield
+    except AttributeError as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if frames[-1].filename != yacs.config.__file__ or frames[-1].name != "__getattr__":
+            raise
+        raise UserError(
+            f"{_place(frames[-2])} reads the configuration key {error.args[0]!r}, which nothing declares; give the "
+            "file whose extend_cfg(cfg) does, e.g. the train.py of its repository: --extend-cfg FILE"
+        ) from None
+    except KeyError as error:
+        frame, wanted = (
+            traceback.extract_tb(error.__traceback__)[-1],
+            {
+                cfg.DATASET.NAME: "DATASET.NAME",
+                cfg.MODEL.BACKBONE.NAME: "MODEL.BACKBONE.NAME",
+            },
+        )
+        if isinstance(error, UserError) or not error.args or error.args[0] not in wanted or not _is_open(frame):
+            raise
+        raise UserError(
+            f"{wanted[error.args[0]]}: {error.args[0]!r} has no entry in the table that {_place(frame)} reads "
+            f"({frame.line}); add one there"
+        ) from None
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{frame.filename}, line {frame.lineno},"
+
+
+def _is_open(frame: traceback.FrameSummary) -> bool:
+    """Whether a frame lies in a folder that users put files into."""
+    path = Path(frame.filename)
+    return any(path.is_relative_to(checkout() / folder) for folder in ("trainers", "datasets"))
