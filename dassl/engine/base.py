@@ -9,7 +9,7 @@ from ..utils.errors import UserError
 from ..utils.tools import atomic_path
 from ..utils.torchtools import BEST, find_checkpoints, load_checkpoint, save_checkpoint
 from .models import ModelBook
-from .state import LAST, newest_state, rng_state, set_rng_state
+from .state import LAST, newest_state, plain_state, rng_state, set_rng_state
 
 __all__ = ["TrainerBase"]
 
@@ -28,6 +28,8 @@ class TrainerBase(ModelBook):
         self._writer = None
         self._epoch_record: dict[str, Any] | None = None  # the running epoch's entry in history
         self._resumed_rng: dict[str, Any] | None = None
+        self._inherited: set[str] = set()  # attributes that every trainer has
+        self._built: dict[str, Any] = {}  # plain_state of the others before training
         self.history: list[dict[str, Any]] = []
         self.best_result = float("-inf")
 
@@ -40,6 +42,13 @@ class TrainerBase(ModelBook):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`extra_state` returned."""
 
+    def _unsaved(self) -> list[str]:
+        """Attributes of a trainer without :meth:`extra_state` that training has changed: what a resumed run lacks."""
+        if type(self).extra_state is not TrainerBase.extra_state:
+            return []
+        now = plain_state(self, self._inherited)
+        return sorted(name for name in now if name in self._built and now[name] != self._built[name])
+
     def _trainer_state(self, epoch: int) -> dict[str, Any]:
         scaler = getattr(self, "scaler", None)
         return {
@@ -49,6 +58,7 @@ class TrainerBase(ModelBook):
             "best_result": float(self.best_result),
             "scaler": None if scaler is None else scaler.state_dict(),
             "extra": self.extra_state(),
+            "unsaved": self._unsaved(),
         }
 
     def _model_state(self, name: str) -> dict[str, Any]:
@@ -94,6 +104,8 @@ class TrainerBase(ModelBook):
         for name, saved in state["models"].items():
             parts = {"state_dict": self._models, "optimizer": self._optims, "scheduler": self._scheds}
             for part, targets in parts.items():
+                if part == "optimizer" and state["trainer_state"] is None:
+                    saved = self.fit_released(name, saved)
                 if targets[name] is not None and saved.get(part) is not None:
                     _load_part(targets[name], saved[part], f"{part} of model {name!r}", state["source"])
         if state["trainer_state"] is None:
@@ -102,6 +114,10 @@ class TrainerBase(ModelBook):
             self._load_trainer_state(state["trainer_state"])
         return state["epoch"]
 
+    def fit_released(self, name: str, saved: dict[str, Any]) -> dict[str, Any]:
+        """Hook: what upstream's checkpoint of a model holds, as it shall load; its ``state_dict`` has been loaded."""
+        return saved
+
     def _load_trainer_state(self, state: dict[str, Any]) -> None:
         self.history = list(state["history"])
         self.best_result = state["best_result"]
@@ -109,6 +125,11 @@ class TrainerBase(ModelBook):
         if state["scaler"] is not None and getattr(self, "scaler", None) is not None:
             self.scaler.load_state_dict(state["scaler"])
         self.load_extra_state(state["extra"])
+        if state.get("unsaved"):
+            print(
+                f"Not in the checkpoint: {', '.join(state['unsaved'])}, which {type(self).__name__} keeps outside its "
+                "models (extra_state() would save it); training goes on without, and may end elsewhere"
+            )
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load every model's weights: those of ``epoch``, or of the best epoch when it is None.
@@ -159,6 +180,7 @@ class TrainerBase(ModelBook):
         """Run the epochs ``start_epoch`` (or where a resumed run stopped) to ``max_epoch`` and every hook."""
         self.start_epoch = start_epoch
         self.max_epoch = max_epoch
+        self._built = plain_state(self, self._inherited)
         self.before_train()
         if self._resumed_rng is not None:  # after before_train(), which may draw numbers of its own
             set_rng_state(self._resumed_rng)

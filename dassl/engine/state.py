@@ -7,7 +7,7 @@ checkpoints.
 import os
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..utils.errors import UserError
 from ..utils.tools import atomic_path
 from ..utils.torchtools import BEST, POINTER, find_checkpoints, load_checkpoint, load_state
 
-__all__ = ["LAST", "carry_best_over", "newest_state", "rng_state", "set_rng_state"]
+__all__ = ["LAST", "carry_best_over", "newest_state", "plain_state", "rng_state", "set_rng_state"]
 
 LAST = "last.pth.tar"
 
@@ -42,6 +42,26 @@ def set_rng_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def plain_state(obj: object, besides: Collection[str] = ()) -> dict[str, Any]:
+    """Attributes of an object that hold a number, a tensor, tensors by name or nothing -> what changes when they do.
+
+    Args:
+        obj: a trainer.
+        besides: names that are left out.
+    """
+    found = {}
+    for name, value in vars(obj).items():
+        if name in besides or name.startswith("_") or isinstance(value, bool):
+            continue
+        if isinstance(value, torch.Tensor):
+            found[name] = (id(value), value._version)
+        elif isinstance(value, dict) and value and all(isinstance(each, torch.Tensor) for each in value.values()):
+            found[name] = [(id(each), each._version) for each in value.values()]
+        elif isinstance(value, int | float | None):
+            found[name] = value
+    return found
 
 
 def newest_state(directory: str, names: Sequence[str]) -> dict[str, Any] | None:

@@ -58,6 +58,7 @@ class SimpleTrainer(TrainerBase):
         self.time_start = time.time()
         self.last_results: dict[str, float] = {}
         self.build_data_loader()
+        self._inherited = {*vars(self), "scaler"}
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
