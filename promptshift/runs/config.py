@@ -89,11 +89,10 @@ def parser() -> argparse.ArgumentParser:
     for flag, when in (("source", "without"), ("target", "with")):
         p.add_argument(
             f"--{flag}-datasets",
-            nargs=1,
+            nargs="+",
             default=None,
-            choices=list(_DATASET_CODES),
-            help=f"SPG's code of the dataset to {'train' if flag == 'source' else 'test'} on, whole; "
-            f"{when} --eval-only",
+            help=f"SPG's code of the dataset to {'train' if flag == 'source' else 'test'} on, whole; {when} "
+            f"--eval-only; one of {', '.join(_DATASET_CODES)}; of several the first, as in SPG",
         )
     p.add_argument("--eval-only", action="store_true", help="no training: load --model-dir and test")
     p.add_argument("--model-dir", default="", help="a finished run's folder, for --eval-only")
@@ -101,8 +100,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--no-train", action="store_true", help="build everything, train nothing, test nothing")
     p.add_argument("--deterministic", action="store_true", help="sets DETERMINISTIC: repeatable GPU kernels only")
     p.add_argument("--gpu", default=None, help="which GPU to use, as CUDA_VISIBLE_DEVICES")
-    for flag in ("--tpt", "--save"):
-        p.add_argument(flag, action="store_true", help="accepted for older scripts, changes nothing")
+    p.add_argument("--tpt", action="store_true", help="accepted for older scripts, changes nothing")
+    p.add_argument("--save", nargs="?", const="True", help="accepted for older scripts, changes nothing")
     p.add_argument("--n_classes", default=None, help="accepted for older scripts: classes are counted from the data")
     p.add_argument("opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last word on any key")
     return p
@@ -151,7 +150,9 @@ def _as_declared(cfg: CN) -> list:
 def _give_back_swallowed_keys(args: argparse.Namespace, cfg: CN) -> None:
     """KEY VALUE pairs right behind a flag that takes several words belong to the options, not to the flag."""
     keys = flatten(cfg)
-    for flag in _LIST_FLAGS:
+    if args.save in keys:
+        args.save, args.opts = "True", [args.save, *args.opts]
+    for flag in (*_LIST_FLAGS, "source-datasets", "target-datasets"):
         name = flag.replace("-", "_")
         words = getattr(args, name) or []
         start = next((i for i, word in enumerate(words) if word in keys), len(words))
@@ -187,6 +188,13 @@ def _dataset_flags_as_opts(args: argparse.Namespace) -> list:
     from datasets.domain_sets import find_domain_set
 
     given = {"--source-datasets": args.source_datasets, "--target-datasets": args.target_datasets}
+    for flag, codes in given.items():
+        for code in codes or ():
+            if code not in _DATASET_CODES:
+                raise UserError(f"command line: {flag}: invalid choice: {code!r}, allowed: {', '.join(_DATASET_CODES)}")
+        if len(codes or ()) > 1:
+            print(f"{flag} {' '.join(codes)}: {codes[0]} is used, the first, as in SPG")
+            given[flag] = codes[:1]
     used, unused = list(given)[::-1] if args.eval_only else list(given)
     if given[unused] and given[unused] != given[used]:
         raise UserError(

@@ -1,17 +1,23 @@
-"""Trainer files of others at work: what they ask for and do not find becomes one line."""
+"""Trainer files of others at work: what they ask for and do not find becomes one line, or is given to them."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 import yacs.config
 from yacs.config import CfgNode as CN
 
+from dassl.utils import atomic_path
 from dassl.utils.errors import UserError
-from promptshift.paths import checkout
+from promptshift.mini.weights import SHA256, load_mini_state_dict
+from promptshift.paths import checkout, output_root
 
 
 @contextmanager
@@ -46,6 +52,32 @@ def explained(cfg: CN) -> Iterator[None]:
             f"{wanted[error.args[0]]}: {error.args[0]!r} has no entry in the table that {_place(frame)} reads "
             f"({frame.line}); add one there"
         ) from None
+
+
+def offer_mini() -> None:
+    """Makes the embedded CLIPs known to another repository's own `clip` package that its files have imported.
+
+    Such a package looks a backbone up in `clip.clip._MODELS` and fetches its address with `_download`, which reads
+    file addresses as well and takes the checksum from the last folder of the address, as OpenAI's do.
+    """
+    for module in list(sys.modules.values()):
+        models = vars(module).get("_MODELS")
+        if isinstance(models, dict) and "_download" in vars(module) and "mini" not in models:  # ours has it
+            models |= {backbone: _mini_file(backbone).as_uri() for backbone in SHA256}
+
+
+def _mini_file(backbone: str) -> Path:
+    """`$OUTPUT/clip/<SHA-256 of the file>/<backbone>-<that of the weights>.pt`, written where it is not there."""
+    name = f"{backbone}-{SHA256[backbone][:16]}.pt"
+    for path in (output_root() / "clip").glob(f"*/{name}"):
+        return path
+    with atomic_path(output_root() / "clip" / name) as temporary:
+        torch.save(load_mini_state_dict(name=backbone), temporary)
+        path = temporary.parent / hashlib.sha256(temporary.read_bytes()).hexdigest() / name
+        path.parent.mkdir(exist_ok=True)
+        with atomic_path(path) as copy:
+            shutil.copy(temporary, copy)
+    return path
 
 
 def _place(frame: traceback.FrameSummary) -> str:

@@ -14,6 +14,7 @@ from dassl.utils.errors import UserError
 from promptshift.paths import load_plugins
 from promptshift.results.collect import inspect
 from promptshift.runs.config import concerns, extend_cfg, flatten
+from promptshift.runs.outside_files import offer_mini
 from promptshift.runs.run import CLASSES_FILE, deployed_epoch
 from promptshift.runs.stored_config import put, read_config
 
@@ -36,6 +37,7 @@ def load_run(folder: str | Path) -> TrainerX:
     cfg, classnames = _configuration(folder / "config.yaml"), read_json(folder / CLASSES_FILE)
     trainer_class = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     body = {"build_data_loader": lambda trainer: _take_classes(trainer, classnames)}
+    offer_mini()
     trainer = type(trainer_class.__name__, (trainer_class,), body)(cfg)
     trainer.load_model(str(folder), epoch=deployed_epoch(trainer, folder))
     trainer.set_model_mode("eval")

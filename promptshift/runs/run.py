@@ -17,7 +17,7 @@ from dassl.utils.logger import Logger
 from dassl.utils.torchtools import BEST, find_checkpoints
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 from promptshift.runs.config import build_cfg, config_hash
-from promptshift.runs.outside_files import explained
+from promptshift.runs.outside_files import explained, offer_mini
 from promptshift.runs.published import expected_accuracy, published_lines
 
 CLASSES_FILE = "classes.json"  # class names in label order: with it a run predicts without the images it learnt from
@@ -70,6 +70,7 @@ def run(
     _write_config(cfg)
     print(cfg.dump())
     print(f"** System info **\n{collect_env_info()}\n")
+    offer_mini()
     trainer = build_trainer(cfg)
     write_json(list(trainer.dm.dataset.classnames), Path(cfg.OUTPUT_DIR, CLASSES_FILE))
     if getattr(trainer.dm.dataset, "test_only", False) and not eval_only:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dassl.config import get_cfg_default, merge_file
 from dassl.engine import TRAINER_REGISTRY
@@ -180,3 +181,62 @@ def test_a_finished_run_of_extended_keys_opens_again(train, train_py, tmp_path):
     train_py.unlink()
     trainer = load_run(tmp_path / "run")
     assert trainer.cfg.TRAINER.COOP.W == 2.0 and trainer.cfg.LOSS.DEPTH == 9
+
+
+def test_another_repository_s_clip_package_is_given_the_embedded_models(tmp_path, monkeypatch):
+    """Its `_download` fetches an address and takes the checksum from the last folder, as OpenAI's does."""
+    import hashlib
+    import urllib.request
+    from types import ModuleType
+
+    from promptshift.mini import load_mini_state_dict
+    from promptshift.runs.outside_files import offer_mini
+
+    theirs = ModuleType("clip_of_theirs.clip")
+    theirs._MODELS, theirs._download = {"RN50": "https://example.org/0/RN50.pt"}, None
+    monkeypatch.setitem(sys.modules, theirs.__name__, theirs)
+    offer_mini()
+    assert set(theirs._MODELS) == {"RN50", "mini", "mini_large"}
+    address = theirs._MODELS["mini"]
+    with urllib.request.urlopen(address) as source:
+        content = source.read()
+    assert hashlib.sha256(content).hexdigest() == address.split("/")[-2]
+    (tmp_path / "weights.pt").write_bytes(content)
+    with pytest.raises(RuntimeError):
+        torch.jit.load(tmp_path / "weights.pt")
+    state = torch.load(tmp_path / "weights.pt")
+    assert all(torch.equal(value, state[name]) for name, value in load_mini_state_dict().items())
+    offer_mini()
+    assert theirs._MODELS["mini"] == address
+
+
+def test_a_copied_trainers_folder_with_its_package_file_leaves_every_trainer_in_place(tmp_path):
+    """In a copy of the checkout: an upstream folder over ours, one file of it broken, one under another name."""
+    import json
+    import shutil
+    import subprocess
+
+    for folder in ("promptshift", "dassl", "clip", "trainers", "datasets", "configs"):
+        shutil.copytree(folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy("train.py", tmp_path)
+    theirs = Path("tests/helpers/third_party")
+    (tmp_path / "trainers" / "__init__.py").write_text("")
+    shutil.copy(theirs / "coop.py", tmp_path / "trainers" / "coop.py")
+    shutil.copy(theirs / "maple.py", tmp_path / "trainers" / "my_maple.py")
+    broken = "@TRAINER_REGISTRY.register()\nclass TCP(TrainerX): pass\n"
+    (tmp_path / "trainers" / "tcp.py").write_text(f"import pkg_resources_of_old\n{broken}")
+    code = (
+        "import json, sys\nfrom promptshift.paths import load_plugins\nfrom dassl.engine import TRAINER_REGISTRY as T\n"
+        "load_plugins()\nprint(json.dumps({name: T.get(name).__module__ for name in T.registered_names()}))\n"
+        "from promptshift.runs.run import main\n"
+        "sys.exit(main(['--trainer', 'TCP', 'DATASET.NAME', 'MiniDG']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    found = json.loads(done.stdout.splitlines()[-1])
+    load_plugins()
+    ours = {name for name, cls in TRAINER_REGISTRY._obj_map.items() if cls.__module__.startswith("trainers.")}
+    assert len(ours) > 30 and ours == found.keys()
+    assert found["CoOp"] == "trainers.coop" and found["MaPLe"] == "trainers.my_maple"
+    left_out, took, error = done.stderr.strip().splitlines()[-3:]
+    assert done.returncode == 2 and error.startswith("error: TRAINER 'TCP': ") and "tcp.py" in error
+    assert "pkg_resources_of_old" in error and "'MaPLe'" in left_out + took
