@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.mini_runs import small_mini_world
+
 CHECKOUT, DRIVER = Path(__file__).resolve().parents[2], Path(__file__).with_name("driver.py")
 # the mini world under the name of a data set that public files have a template for; ours has the same one
 DATASET = '''"""Stands for Caltech101."""
@@ -61,17 +63,32 @@ def checkout(tmp_path):
     return copy
 
 
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory):
+    """A data root with 4 images per class and domain: half precision is slow on a CPU."""
+    return small_mini_world(tmp_path_factory.mktemp("few"), per_class=4)
+
+
 @pytest.fixture
-def trained(mini_root, tmp_path):
+def trained(few_images, tmp_path):
     """trained(checkout, trainer, config, *options, weights=None) -> (losses as printed, result.json) of two epochs."""
 
     def run(checkout, trainer, config, *options, weights=None, flags=()):
         out = tmp_path / f"out-{checkout.name}"
         argv = [
-            *("--root", mini_root, "--output-dir", out, "--trainer", trainer, "--seed", 1, *flags),
+            *("--root", few_images, "--output-dir", out, "--trainer", trainer, "--seed", 1, *flags),
             *("--dataset-config-file", "configs/datasets/mini.yaml", "--config-file", f"configs/trainers/{config}"),
             *("--source-domains", "photo", "--target-domains", "sketch", "DATASET.NAME", "Caltech101"),
-            *("DATASET.NUM_SHOTS", 4, "DATALOADER.TRAIN_X.FEATURE_VIEWS", 0, "OPTIM.MAX_EPOCH", 2),
+            *(
+                "DATASET.NUM_SHOTS",
+                2,
+                "DATALOADER.TRAIN_X.BATCH_SIZE",
+                16,
+                "DATALOADER.TRAIN_X.FEATURE_VIEWS",
+                0,
+                "OPTIM.MAX_EPOCH",
+                2,
+            ),
             *("TEST.FINAL_MODEL", "last_step", "TRAIN.PRINT_FREQ", 1, *options),
         ]
         places = {"START": str(tmp_path / "start.pt"), "OUTPUT": str(tmp_path / "output"), "HOME": str(tmp_path)}
@@ -90,14 +107,14 @@ def trained(mini_root, tmp_path):
 
 @pytest.fixture(scope="session")
 def vit_b16_widths(tmp_path_factory):
-    """A random CLIP with ViT-B/16's widths (768, 512), which public files fix, three blocks a tower, 48 pixels."""
+    """A random CLIP with ViT-B/16's widths (768, 512), which public files fix, two blocks a tower, 48 pixels."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape, std=0.02):
         return std * torch.randn(*shape, generator=generator)
 
     def tower(prefix, width):
-        for i in range(3):
+        for i in range(2):
             block = f"{prefix}.resblocks.{i}"
             yield f"{block}.attn.in_proj_weight", draw(3 * width, width)
             yield f"{block}.attn.in_proj_bias", draw(3 * width)

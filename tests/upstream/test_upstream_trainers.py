@@ -42,12 +42,12 @@ def test_vpt(upstream, checkout, trained):
 
 
 def test_maple_in_half_precision(upstream, checkout, trained, vit_b16_widths):
-    values = dict(PREC="fp16", N_CTX=2, CTX_INIT="a photo of a", PROMPT_DEPTH=3)
+    values = dict(PREC="fp16", N_CTX=2, CTX_INIT="a photo of a", PROMPT_DEPTH=2)
     words = ["MaPLe", "MaPLe/mini.yaml", *WIDE, *options("MAPLE", **values)]
     file = upstream("multimodal-prompt-learning") / "trainers/maple.py"
     theirs = trained(checkout("theirs", file), *words, weights=vit_b16_widths)
     ours = trained(checkout("ours"), *words, "MODEL.BACKBONE.PATH", vit_b16_widths)
-    assert_same(theirs, ours, 5e-3, images=6)
+    assert_same(theirs, ours, 5e-3, images=2)
 
 
 def test_kgcoop_with_its_own_train_py(upstream, checkout, trained):
@@ -57,16 +57,17 @@ def test_kgcoop_with_its_own_train_py(upstream, checkout, trained):
     flags = ["--extend-cfg", folder / "train.py"]
     theirs = trained(checkout("theirs", file), "KgCoOp", "KgCoOp/mini.yaml", *own, flags=flags)
     words = options("KGCOOP", PREC="fp32", W=8.0, CTX_INIT="a photo of a", DISTANCE="cosine")
-    assert_same(theirs, trained(checkout("ours"), "KgCoOp", "KgCoOp/mini.yaml", *words), 1.1e-3)
+    # theirs encodes the hand-written prompts in half precision whatever PREC is: 8 times a cosine's rounding
+    assert_same(theirs, trained(checkout("ours"), "KgCoOp", "KgCoOp/mini.yaml", *words), 5e-4)
 
 
 def test_promptsrc(upstream, checkout, trained, vit_b16_widths):
     file = upstream("PromptSRC") / "trainers/promptsrc.py"
-    values = dict(PREC="fp16", N_CTX_VISION=4, N_CTX_TEXT=4, PROMPT_DEPTH_VISION=3, PROMPT_DEPTH_TEXT=3)
+    values = dict(PREC="fp16", N_CTX_VISION=4, N_CTX_TEXT=4, PROMPT_DEPTH_VISION=2, PROMPT_DEPTH_TEXT=2)
     words = ["PromptSRC", "PromptSRC/mini.yaml", *WIDE, *options("PROMPTSRC", **values, TEMPLATES=[])]
     theirs = trained(checkout("theirs", file), *words, weights=vit_b16_widths)
     ours = trained(checkout("ours"), *words, "MODEL.BACKBONE.PATH", vit_b16_widths)
-    assert_same(theirs, ours, 1e-2, images=6)
+    assert_same(theirs, ours, 1e-2, images=2)
 
 
 def test_coop_on_its_own_clip_package_with_the_embedded_model(upstream, checkout, trained):
