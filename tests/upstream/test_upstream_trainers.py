@@ -47,7 +47,7 @@ def test_maple_in_half_precision(upstream, checkout, trained, vit_b16_widths):
     file = upstream("multimodal-prompt-learning") / "trainers/maple.py"
     theirs = trained(checkout("theirs", file), *words, weights=vit_b16_widths)
     ours = trained(checkout("ours"), *words, "MODEL.BACKBONE.PATH", vit_b16_widths)
-    assert_same(theirs, ours, 5e-3, images=2)
+    assert_same(theirs, ours, 4e-3, images=2)  # two steps of half precision at 3, in which theirs has its loss
 
 
 def test_kgcoop_with_its_own_train_py(upstream, checkout, trained):
@@ -62,12 +62,13 @@ def test_kgcoop_with_its_own_train_py(upstream, checkout, trained):
 
 
 def test_promptsrc(upstream, checkout, trained, vit_b16_widths):
-    file = upstream("PromptSRC") / "trainers/promptsrc.py"
+    folder = upstream("PromptSRC") / "trainers"
+    files = [folder / "promptsrc.py", folder / "imagenet_templates.py"]
     values = dict(PREC="fp16", N_CTX_VISION=4, N_CTX_TEXT=4, PROMPT_DEPTH_VISION=2, PROMPT_DEPTH_TEXT=2)
     words = ["PromptSRC", "PromptSRC/mini.yaml", *WIDE, *options("PROMPTSRC", **values, TEMPLATES=[])]
-    theirs = trained(checkout("theirs", file), *words, weights=vit_b16_widths)
+    theirs = trained(checkout("theirs", *files), *words, weights=vit_b16_widths)
     ours = trained(checkout("ours"), *words, "MODEL.BACKBONE.PATH", vit_b16_widths)
-    assert_same(theirs, ours, 1e-2, images=2)
+    assert_same(theirs, ours, 4e-3, images=2)
 
 
 def test_coop_on_its_own_clip_package_with_the_embedded_model(upstream, checkout, trained):
@@ -79,6 +80,5 @@ def test_coop_on_its_own_clip_package_with_the_embedded_model(upstream, checkout
 
 def test_a_whole_trainers_folder_over_ours(upstream, checkout, trained):
     files = sorted((upstream("PromptSRC") / "trainers").glob("*.py"))
-    folder = checkout("theirs", *files)
-    losses, record = trained(folder, "CoOp", "CoOp/mini.yaml", *options("COOP", PREC="fp32"))
-    assert record["status"] == "complete" and losses[-1] < losses[0]
+    words = ["CoOp", "CoOp/mini.yaml", *options("COOP", PREC="fp32", CTX_INIT="a photo of a")]
+    assert_same(trained(checkout("theirs", *files), *words), trained(checkout("ours"), *words), 1.1e-4)
