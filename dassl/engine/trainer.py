@@ -1,13 +1,11 @@
 """Trainers over one labelled loader (TrainerX) or a labelled and an unlabelled one (TrainerXU)."""
 
 import datetime
-import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -20,6 +18,7 @@ from ..utils.errors import UserError
 from ..utils.meters import AverageMeter, MetricMeter
 from ..utils.torchtools import count_num_param, load_pretrained_weights
 from .base import TrainerBase
+from .own_test import remembering
 from .simple_net import SimpleNet
 from .state import carry_best_over
 
@@ -42,7 +41,7 @@ class SimpleTrainer(TrainerBase):
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "test" in cls.__dict__:
-            cls.test = _remembering(cls.test)
+            cls.test = remembering(cls.test)
 
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
@@ -278,34 +277,6 @@ def __getattr__(name: str) -> object:
 
         return SummaryWriter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _remembering(test: Callable[..., float]) -> Callable[..., float]:
-    """A ``test()`` of a subclass that leaves its results behind, as :meth:`SimpleTrainer.test` does.
-
-    Public trainer files override it without a word to ``last_results``: what their evaluator summed up last is taken,
-    or else the number that they return, as the accuracy.
-    """
-
-    @functools.wraps(test)
-    def remembered(self: SimpleTrainer, *args: object, **kwargs: object) -> float:
-        self.last_results = self.evaluator.last_results = {}
-        result = test(self, *args, **kwargs)
-        if not self.last_results:
-            self.last_results = dict(self.evaluator.last_results or _returned_accuracy(result))
-        if self._epoch_record is not None and self.last_results:
-            split = (*args, kwargs.get("split"), self.cfg.TEST.SPLIT)
-            name = f"{next(filter(None, split))}_accuracy"
-            self._epoch_record.setdefault(name, float(next(iter(self.last_results.values()))))
-        return result
-
-    return remembered
-
-
-def _returned_accuracy(result: object) -> dict[str, float]:
-    """The accuracy that a ``test()`` returned, the first of several numbers ([top-1, top-5]); {} without a number."""
-    first = result[0] if isinstance(result, Sequence) and result else result
-    return {"accuracy": float(first)} if isinstance(first, int | float | np.number | torch.Tensor) else {}
 
 
 def _endless(loader: DataLoader) -> Iterator:
