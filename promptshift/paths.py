@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils.errors import UserError, suggest
-from promptshift.discovery import import_modules
+from promptshift.discovery import import_open_folder
 
 _INSTALLED = Path(__file__).resolve().parent / "_house"  # where setup.py puts those folders in a wheel
 
@@ -52,22 +51,29 @@ def output_root() -> Path:
 
 
 def load_plugins(*packages: str) -> None:
-    """Import the project's datasets and trainers, which registers them.
+    """Import the project's datasets and trainers, which registers them; see `import_open_folder`.
 
     Args:
         packages: which of "datasets" and "trainers"; both when none is named. Trainers bring PyTorch with them.
 
     Raises:
-        UserError: another package of that name is imported already.
+        UserError: another package of that name is imported already, or two files of one origin want one name.
     """
     root = checkout()
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     for package in packages or ("datasets", "trainers"):
-        found = importlib.import_module(package).__file__
-        if found is None or Path(found).resolve().parent != root / package:
-            raise UserError(f"the package {package!r} of {found} was imported before the one of {root}")
-        import_modules(package)
+        import_open_folder(root / package, _registries(package))
+
+
+def _registries(package: str) -> list:
+    from dassl.data.datasets import DATASET_REGISTRY
+
+    if package == "datasets":
+        return [DATASET_REGISTRY]
+    from dassl.engine import TRAINER_REGISTRY
+
+    return [DATASET_REGISTRY, TRAINER_REGISTRY]
 
 
 def yaml_names(folder: Path) -> list[str]:

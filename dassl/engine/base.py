@@ -12,7 +12,7 @@ from ..utils.loading import fitting, load_optimizer, load_weights
 from ..utils.torchtools import BEST, find_checkpoints, load_checkpoint, save_checkpoint, save_torch
 from ..utils.writing import writing
 from .models import ModelBook
-from .state import LAST, check_rng_state, newest_state, rng_state, set_rng_state
+from .state import LAST, check_rng_state, newest_state, plain_state, rng_state, set_rng_state
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class TrainerBase(ModelBook):
         self._epoch_record: dict[str, Any] | None = None  # the running epoch's entry in history
         self._resumed_rng: dict[str, Any] | None = None
         self.resumed_from = ""
+        self._inherited: set[str] = set()  # attributes that every trainer has
+        self._built: dict[str, Any] = {}  # plain_state of the others before training
         self.history: list[dict[str, Any]] = []
         self.best_result = float("-inf")
 
@@ -52,6 +54,13 @@ class TrainerBase(ModelBook):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`extra_state` returned."""
 
+    def _unsaved(self) -> list[str]:
+        """Attributes of a trainer without :meth:`extra_state` that training has changed: what a resumed run lacks."""
+        if type(self).extra_state is not TrainerBase.extra_state:
+            return []
+        now = plain_state(self, self._inherited)
+        return sorted(name for name in now if name in self._built and now[name] != self._built[name])
+
     def _trainer_state(self, epoch: int) -> dict[str, Any]:
         scaler = getattr(self, "scaler", None)
         return {
@@ -61,6 +70,7 @@ class TrainerBase(ModelBook):
             "best_result": float(self.best_result),
             "scaler": None if scaler is None else scaler.state_dict(),
             "extra": self.extra_state(),
+            "unsaved": self._unsaved(),
         }
 
     def _model_state(self, name: str) -> dict[str, Any]:
@@ -103,7 +113,7 @@ class TrainerBase(ModelBook):
             return 0
         log.info(f"Found checkpoint at {directory} (will resume training after epoch {state['epoch']})")
         for name, saved in state["models"].items():
-            self._load_model_state(name, saved, state["source"])
+            self._load_model_state(name, saved, state["source"], released=state["trainer_state"] is None)
         if state["trainer_state"] is None:
             log.info("The checkpoint has no state of the random generators: training goes on, but not bit for bit")
         else:
@@ -111,8 +121,13 @@ class TrainerBase(ModelBook):
         self.resumed_from = state["source"]
         return state["epoch"]
 
-    def _load_model_state(self, name: str, saved: dict[str, Any], source: str) -> None:
+    def fit_released(self, name: str, saved: dict[str, Any]) -> dict[str, Any]:
+        """Hook: what upstream's checkpoint of a model holds, as it shall load; its ``state_dict`` has been loaded."""
+        return saved
+
+    def _load_model_state(self, name: str, saved: dict[str, Any], source: str, released: bool) -> None:
         load_weights(self._models[name], saved["state_dict"], f"state_dict of model {name!r}", source)
+        saved = self.fit_released(name, saved) if released else saved
         optim, sched = self._optims[name], self._scheds[name]
         if optim is not None and saved.get("optimizer") is not None:
             load_optimizer(optim, saved["optimizer"], f"optimizer of model {name!r}", source)
@@ -130,6 +145,11 @@ class TrainerBase(ModelBook):
         if take("scaler", lambda saved: saved) is not None and getattr(self, "scaler", None) is not None:
             take("scaler", self.scaler.load_state_dict)
         take("extra", self.load_extra_state)
+        if unsaved := state.get("unsaved"):
+            log.info(
+                f"Not in the checkpoint: {', '.join(map(str, unsaved))}, which {type(self).__name__} keeps outside its "
+                "models (extra_state() would save it); training goes on without, and may end elsewhere"
+            )
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load every model's weights: those of ``epoch``, or of the best epoch when it is None.
@@ -186,6 +206,7 @@ class TrainerBase(ModelBook):
         """Run the epochs ``start_epoch`` (or where a resumed run stopped) to ``max_epoch`` and every hook."""
         self.start_epoch = start_epoch
         self.max_epoch = max_epoch
+        self._built = plain_state(self, self._inherited)
         self.before_train()
         if self._resumed_rng is not None:  # after before_train(), which may draw numbers of its own
             set_rng_state(self._resumed_rng)

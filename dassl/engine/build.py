@@ -16,8 +16,8 @@ __all__ = ["TRAINER_REGISTRY", "build_trainer"]
 TRAINER_REGISTRY = Registry("TRAINER")
 
 
-def build_trainer(cfg: CfgNode, data: Any = None) -> Any:
-    """Build the trainer called ``cfg.TRAINER.NAME``.
+def build_trainer(cfg: CfgNode, data: Any = None, name: str | None = None) -> Any:
+    """Build the trainer called ``name``, or ``cfg.TRAINER.NAME`` without one.
 
     Args:
         cfg: the configuration.
@@ -27,16 +27,17 @@ def build_trainer(cfg: CfgNode, data: Any = None) -> Any:
         UserError: no name given, nothing registered under it, a value that its key does not allow, or a trainer that
             does not take given data.
     """
-    if not cfg.TRAINER.NAME:
+    name = name or cfg.TRAINER.NAME
+    if not name:
         raise UserError(
             f"TRAINER.NAME is empty: give --trainer (known: {', '.join(TRAINER_REGISTRY.registered_names())})"
         )
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    trainer = TRAINER_REGISTRY.get(name)
     check_values(cfg, OPTIONS)
     if cfg.VERBOSE:
-        log.info(f"Loading trainer: {cfg.TRAINER.NAME}")
+        log.info(f"Loading trainer: {name}")
     if data is None:
         return trainer(cfg)
     if not hasattr(trainer, "on"):
-        raise UserError(f"TRAINER.NAME: {cfg.TRAINER.NAME} is no SimpleTrainer, so it cannot be built on given data")
+        raise UserError(f"TRAINER.NAME: {name} is no SimpleTrainer, so it cannot be built on given data")
     return trainer.on(cfg, data)

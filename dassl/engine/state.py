@@ -8,7 +8,7 @@ import logging
 import os
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = [
     "check_rng_state",
     "names_epoch",
     "newest_state",
+    "plain_state",
     "rng_state",
     "set_rng_state",
 ]
@@ -72,6 +73,26 @@ def names_epoch(folder: str, epoch: int) -> bool:
     """Tell whether a model's folder has the checkpoint of an epoch, and its pointer names that one."""
     path = find_checkpoints(folder).get(epoch)
     return path is not None and _pointed_path(folder) == path
+
+
+def plain_state(obj: object, besides: Collection[str] = ()) -> dict[str, Any]:
+    """Attributes of an object that hold a number, a tensor, tensors by name or nothing -> what changes when they do.
+
+    Args:
+        obj: a trainer.
+        besides: names that are left out.
+    """
+    found = {}
+    for name, value in vars(obj).items():
+        if name in besides or name.startswith("_") or isinstance(value, bool):
+            continue
+        if isinstance(value, torch.Tensor):
+            found[name] = (id(value), value._version)
+        elif isinstance(value, dict) and value and all(isinstance(each, torch.Tensor) for each in value.values()):
+            found[name] = [(id(each), each._version) for each in value.values()]
+        elif isinstance(value, int | float | None):
+            found[name] = value
+    return found
 
 
 def newest_state(directory: str, names: Sequence[str]) -> dict[str, Any] | None:

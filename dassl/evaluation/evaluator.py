@@ -17,10 +17,15 @@ __all__ = ["Classification", "EvaluatorBase"]
 
 
 class EvaluatorBase:
-    """Collects model outputs batch by batch, then sums them up."""
+    """Collects model outputs batch by batch, then sums them up.
+
+    Attributes:
+        last_results: what the last :meth:`evaluate` returned, for a trainer whose ``test()`` keeps none of it.
+    """
 
     def __init__(self, cfg: CfgNode) -> None:
         self.cfg = cfg
+        self.last_results: dict[str, float] = {}
 
     def reset(self) -> None:
         """Forget what was collected."""
@@ -81,6 +86,7 @@ class Classification(EvaluatorBase):
             results["perclass_accuracy"] = self._per_class(cmat)
         if self.cfg.TEST.COMPUTE_CMAT:
             self._save_cmat(cmat)
+        self.last_results = results
         return results
 
     def _per_class(self, cmat: torch.Tensor) -> float:

@@ -104,6 +104,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], what
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, before: list[dict]) -> None:
     for old, group in zip(before, optimizer.param_groups, strict=True):
+        if "initial_lr" in old:  # the schedule's note, which an optimizer that was saved without one lacks
+            group.setdefault("initial_lr", old["initial_lr"])
         for key in old.keys() - {"params"}:
             if not _alike(old[key], group[key]):
                 raise ValueError(f"{key} is {shorten(repr(group[key]), 60)}, the optimizer's own is {old[key]!r}")

@@ -1,5 +1,8 @@
 """Name -> object registries, filled by decorators."""
 
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .errors import UserError, quoted, suggest
@@ -18,21 +21,53 @@ class Registry:
 
     Example:
         ``@TRAINER_REGISTRY.register()`` or ``@DATASET_REGISTRY.register(aliases=("SPG_PACS",))``.
+
+    Attributes:
+        kind: what is registered, e.g. ``TRAINER``.
+        replaced: objects that gave a name to a file of the user's, see :meth:`giving_way`.
+        broken: names of files that cannot be imported -> the line that says why; asking for one of them raises it.
     """
 
+    _giving_way: Collection[str] = ()  # modules whose names other modules may take, for all registries
+
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.kind = self._name = name
         self._obj_map: dict[str, Any] = {}
+        self.replaced: list[Any] = []
+        self.broken: dict[str, str] = {}
+
+    @classmethod
+    @contextmanager
+    def giving_way(cls, modules: Collection[str]) -> Iterator[None]:
+        """Within the block, names of these modules (or of what lies in them) go to any other module that wants them.
+
+        It does not matter which of the two registers first; each name that goes is one line on stderr.
+        """
+        before, cls._giving_way = cls._giving_way, modules
+        try:
+            yield
+        finally:
+            cls._giving_way = before
+
+    def _gives_way(self, obj: Any) -> bool:
+        module = getattr(obj, "__module__", "")
+        return any(module == name or module.startswith(f"{name}.") for name in self._giving_way)
 
     def _do_register(self, name: str, obj: Any, force: bool) -> None:
-        if name in self._obj_map and not force and self._obj_map[name] is not obj:
-            old = getattr(self._obj_map[name], "__module__", "?")
-            new = getattr(obj, "__module__", "?")
+        old = self._obj_map.get(name, obj)
+        if old is obj or force:
+            self._obj_map[name] = obj
+            return
+        places = [getattr(each, "__module__", "?") for each in (old, obj)]
+        if self._gives_way(old) == self._gives_way(obj):
             raise DuplicateNameError(
-                f"{name!r} is already registered in {self._name!r} by {old}; {new} wants it too: "
+                f"{name!r} is already registered in {self._name!r} by {places[0]}; {places[1]} wants it too: "
                 "give one of them another name or remove its file"
             )
-        self._obj_map[name] = obj
+        kept, gone = (obj, old) if self._gives_way(old) else (old, obj)
+        self._obj_map[name] = kept
+        self.replaced.append(gone)
+        print(f"{self._name} {name!r} is that of {kept.__module__}, in place of {gone.__module__}'s", file=sys.stderr)
 
     def register(self, obj: Any = None, force: bool = False, aliases: tuple[str, ...] = ()) -> Any:
         """Register ``obj`` and return it; without ``obj``, return a decorator that does.
@@ -50,8 +85,10 @@ class Registry:
         """Return the object called ``name``.
 
         Raises:
-            UserError: nothing of that name is registered.
+            UserError: nothing of that name is registered, or its file cannot be imported.
         """
+        if name in self.broken:
+            raise UserError(f"{self._name} {name!r}: {self.broken[name]}")
         if name not in self._obj_map:
             allowed = self.registered_names()
             raise UserError(
@@ -60,5 +97,17 @@ class Registry:
         return self._obj_map[name]
 
     def registered_names(self) -> list[str]:
-        """All names, aliases included, in order of registration."""
-        return list(self._obj_map)
+        """All names that :meth:`get` knows, aliases included, in order of registration."""
+        return [name for name in self._obj_map if name not in self.broken]
+
+    def objects(self) -> list[Any]:
+        """Every object once, those that were replaced first."""
+        return list(dict.fromkeys([*self.replaced, *self._obj_map.values()]))
+
+    def state(self) -> tuple[dict[str, Any], list[Any]]:
+        """What :meth:`restore` takes back."""
+        return dict(self._obj_map), list(self.replaced)
+
+    def restore(self, state: tuple[dict[str, Any], list[Any]]) -> None:
+        """Forget what was registered since :meth:`state`."""
+        self._obj_map, self.replaced = dict(state[0]), list(state[1])

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import partial  # noqa: F401 - public trainer files import it from here
 from typing import Any
 
 import torch
@@ -93,7 +94,19 @@ def load_checkpoint(fpath: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise UserError(f"{fpath} is no checkpoint of a trainer: expected a dict with the key 'state_dict'")
     check_finite(checkpoint, str(fpath))
+    _place_in_schedule(checkpoint)
     return checkpoint
+
+
+def _place_in_schedule(checkpoint: dict[str, Any]) -> None:
+    """Give upstream's warm-up schedule the place that it had when it was saved.
+
+    It counts no further than the warm-up; its successor, a pickled object of which nothing is read, goes on counting.
+    Together they have made one step for each epoch that the checkpoint says is done.
+    """
+    scheduler, epoch = checkpoint.get("scheduler"), checkpoint.get("epoch")
+    if isinstance(scheduler, dict) and "successor" in scheduler and isinstance(epoch, int):
+        scheduler["last_epoch"] = epoch
 
 
 def _load_torch_file(fpath: str | os.PathLike) -> Any:

@@ -19,6 +19,7 @@ from dassl.utils import load_pretrained_weights
 from dassl.utils.errors import UserError, quoted, suggest
 from promptshift.bases.feature_views import feature_view_loader
 from promptshift.bases.prediction import Prediction, domain_accuracies, joined
+from promptshift.bases.released_state import fit_optimizer
 from promptshift.bases.updates import UpdatingTrainer
 from promptshift.losses import accuracy
 from promptshift.modeling.clip import OPENAI_NAMES, FrozenCLIP, load_clip
@@ -124,6 +125,12 @@ class PromptTrainer(UpdatingTrainer):
         self.train_loader_x = feature_view_loader(
             self.train_loader_x, views, self.encode_images, self.feature_key, self.cfg.SEED, self.feature_folder
         )
+
+    def fit_released(self, name: str, saved: dict) -> dict:
+        """Takes of a released checkpoint's optimizer, which may hold the whole CLIP, what is learnt here."""
+        if saved.get("optimizer") is None:
+            return saved
+        return saved | {"optimizer": fit_optimizer(saved["optimizer"], saved["state_dict"], self._models[name])}
 
     def validates_now(self) -> bool:
         return (self.epoch + 1) % self.cfg.TEST.EVAL_FREQ == 0 or self.epoch + 1 == self.max_epoch

@@ -83,6 +83,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="NAME",
         help="configuration file of datasets without one of their own",
     )
+    parser.add_argument("--extend-cfg", default="", metavar="FILE", help="sets EXTEND_CFG, as train.py's flag does")
     parser.add_argument("--targets", default="", metavar="A,B", help="xd, imagenet_variants: datasets to test on")
     parser.add_argument("--weights", default="", metavar="DIR", help="evaluate the weights in DIR/seed<K>, train none")
     parser.add_argument("--train-only", action="store_true", help="leave the evaluation jobs out")
@@ -144,7 +145,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         return resolve(
             name,
             trainer,
-            words,
+            [*words, *(["EXTEND_CFG", options.extend_cfg] if options.extend_cfg else [])],
             options.seeds,
             options.config,
             options.default_config,

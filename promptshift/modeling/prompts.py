@@ -21,6 +21,17 @@ def drop_token_buffers(module, state: dict, prefix: str, *_) -> None:
         del state[key]
 
 
+_KGCOOP_REST = ("bias_vectors", "meta_net.")  # drawn and saved by the released KgCoOp, read by nothing
+
+
+def drop_released_rest(module, state: dict, prefix: str, *_) -> None:
+    """Load hook: what released checkpoints of one shared context hold beside it, by name; other keys stay errors."""
+    drop_token_buffers(module, state, prefix)
+    own = {prefix + name for name, _ in module.named_parameters()}  # CoCoOp learns a meta_net
+    for key in [k for k in state if k not in own and k.removeprefix(prefix).startswith(_KGCOOP_REST)]:
+        del state[key]
+
+
 class Kept:
     """A value computed from tensors; without gradients it is kept until one of the tensors changes."""
 
@@ -134,7 +145,7 @@ class PromptLearner(nn.Module):
     """Context vectors learnt by gradient descent (CoOp, arXiv 2109.01134, section 3.2).
 
     The state dict holds `ctx` alone. Released checkpoints that also hold `token_prefix` and `token_suffix` load:
-    these are dropped, the project's trainers rebuild them from the class names.
+    these are dropped, the project's trainers rebuild them from the class names; so are KgCoOp's unused tensors.
 
     Shapes: K classes, M context vectors, D text width, E embedding.
 
@@ -171,7 +182,7 @@ class PromptLearner(nn.Module):
         # float32 whatever the precision of CLIP: an SGD step of 2e-3 is lost in fp16 (released code keeps fp16)
         self.ctx = nn.Parameter(ctx.to(clip.device))
 
-        self.register_load_state_dict_pre_hook(drop_token_buffers)
+        self.register_load_state_dict_pre_hook(drop_released_rest)
         self._kept = Kept()
 
     def forward(self) -> Tensor:

@@ -15,7 +15,8 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from dassl.utils.yaml_reader import read_yaml
 from promptshift.paths import load_plugins
-from promptshift.runs.options import add_keys, complete
+from promptshift.runs.declared_keys import extend_cfg
+from promptshift.runs.options import complete
 
 # what may differ between two runs of the same configuration: places, speed and talk
 _NOT_HASHED = (
@@ -34,6 +35,7 @@ _NOT_HASHED = (
     "TRAIN.CHECKPOINT_FREQ",
     "TEST.TTA_BATCH",
     "TEST.STRICT",
+    "EXTEND_CFG",  # what it declares is in the configuration
 )
 
 # flags of CoOp, SPG and DPSPG that name one configuration key: flag -> key
@@ -42,6 +44,7 @@ _KEY_FLAGS = {
     "output-dir": "OUTPUT_DIR",
     "resume": "RESUME",
     "seed": "SEED",
+    "extend-cfg": "EXTEND_CFG",
     "trainer": "TRAINER.NAME",
     "backbone": "MODEL.BACKBONE.NAME",
     "head": "MODEL.HEAD.NAME",
@@ -77,8 +80,9 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The command line of train.py."""
     p = _Parser("train.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    more = {"extend-cfg": ": a file with upstream's extend_cfg(cfg), e.g. its train.py, whose keys are declared too"}
     for flag, key in _KEY_FLAGS.items():
-        p.add_argument(f"--{flag}", default=None, help=f"sets {key}")
+        p.add_argument(f"--{flag}", default=None, help=f"sets {key}{more.get(flag, '')}")
     for flag, key in _LIST_FLAGS.items():
         p.add_argument(f"--{flag}", nargs="+", default=None, help=f"sets {key}")
     p.add_argument("--dataset-config-file", default="", help="YAML of the dataset")
@@ -86,11 +90,10 @@ def parser() -> argparse.ArgumentParser:
     for flag, when in (("source", "without"), ("target", "with")):
         p.add_argument(
             f"--{flag}-datasets",
-            nargs=1,
+            nargs="+",
             default=None,
-            choices=list(_DATASET_CODES),
-            help=f"SPG's code of the dataset to {'train' if flag == 'source' else 'test'} on, whole; "
-            f"{when} --eval-only",
+            help=f"SPG's code of the dataset to {'train' if flag == 'source' else 'test'} on, whole; {when} "
+            f"--eval-only; one of {', '.join(_DATASET_CODES)}; of several the first, as in SPG",
         )
     p.add_argument("--eval-only", action="store_true", help="no training: load --model-dir and test")
     p.add_argument("--model-dir", default="", help="a finished run's folder, for --eval-only")
@@ -98,16 +101,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--no-train", action="store_true", help="build everything, train nothing, test nothing")
     p.add_argument("--deterministic", action="store_true", help="sets DETERMINISTIC: repeatable GPU kernels only")
     p.add_argument("--gpu", default=None, help="which GPU to use, as CUDA_VISIBLE_DEVICES")
-    for flag in ("--tpt", "--save"):
-        p.add_argument(flag, action="store_true", help="accepted for older scripts, changes nothing")
+    p.add_argument("--tpt", action="store_true", help="accepted for older scripts, changes nothing")
+    p.add_argument("--save", nargs="?", const="True", help="accepted for older scripts, changes nothing")
     p.add_argument("--n_classes", default=None, help="accepted for older scripts: classes are counted from the data")
     p.add_argument("opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last word on any key")
     return p
-
-
-def extend_cfg(cfg: CN) -> None:
-    """Adds the project's keys, every registered trainer's own block (its DEFAULTS), then the public blocks left."""
-    add_keys(cfg)
 
 
 def build_cfg(argv: list[str], of_files: dict | None = None) -> tuple[CN, argparse.Namespace]:
@@ -124,13 +122,14 @@ def build_cfg(argv: list[str], of_files: dict | None = None) -> tuple[CN, argpar
     args = parser().parse_args(argv)
     trainer = TRAINER_REGISTRY.get(args.trainer or _trainer_named_in(args.config_file))
     aliases = getattr(trainer, "KEY_ALIASES", {})
-    files, of_files = (trainer, args.dataset_config_file, args.config_file), {} if of_files is None else of_files
+    files = (trainer, _extension_file(args), args.dataset_config_file, args.config_file)
+    of_files = {} if of_files is None else of_files
     if files not in of_files:
-        of_files[files] = _of_files(files[1:], aliases)
+        of_files[files] = _of_files(*files)
     cfg, sources = of_files[files][0].clone(), dict(of_files[files][1])
     _give_back_swallowed_keys(args, cfg)
     merge_opts(cfg, [*_dataset_flags_as_opts(args), *_flags_as_opts(args, cfg)], sources=sources)
-    merge_opts(cfg, args.opts, aliases=aliases, sources=sources)
+    merge_opts(cfg, [*args.opts, *_as_declared(cfg, of_files[files][0])], aliases=aliases, sources=sources)
     _check_dataset(cfg)
     complete(cfg, trainer, sources)
     if cfg.DATASET.TEST_ALL and not args.eval_only:
@@ -143,19 +142,35 @@ def build_cfg(argv: list[str], of_files: dict | None = None) -> tuple[CN, argpar
     return cfg, args
 
 
-def _of_files(paths: tuple[str, ...], aliases: dict) -> tuple[CN, dict]:
+def _of_files(trainer: type, extension: str, *paths: str) -> tuple[CN, dict]:
     """The defaults with the files merged in that are named, and the file of every key that one of them sets."""
     cfg, sources = get_cfg_default(), {}
-    extend_cfg(cfg)
+    extend_cfg(cfg, extension, getattr(trainer, "BLOCK", ""))
+    declared = cfg.EXTEND_CFG
     for path in filter(None, paths):
-        merge_file(cfg, path, aliases=aliases, sources=sources)
+        merge_file(cfg, path, aliases=getattr(trainer, "KEY_ALIASES", {}), sources=sources)
+        if cfg.EXTEND_CFG != declared:  # a file of settings names no code
+            raise UserError(f"{path}: EXTEND_CFG is given on the command line only: --extend-cfg FILE")
     return cfg, sources
+
+
+def _extension_file(args: argparse.Namespace) -> str:
+    """The file of --extend-cfg or EXTEND_CFG, whose keys must be there before any file is merged; the last one wins."""
+    given = [value for key, value in zip(args.opts[::2], args.opts[1::2]) if key == "EXTEND_CFG"]
+    return [args.extend_cfg or "", *given][-1]
+
+
+def _as_declared(cfg: CN, of_files: CN) -> list:
+    """The path that `extend_cfg` made absolute, behind the words that give it as the user wrote it."""
+    return ["EXTEND_CFG", of_files.EXTEND_CFG] if of_files.EXTEND_CFG else []
 
 
 def _give_back_swallowed_keys(args: argparse.Namespace, cfg: CN) -> None:
     """KEY VALUE pairs right behind a flag that takes several words belong to the options, not to the flag."""
     keys = flatten(cfg)
-    for flag in _LIST_FLAGS:
+    if args.save in keys:
+        args.save, args.opts = "True", [args.save, *args.opts]
+    for flag in (*_LIST_FLAGS, "source-datasets", "target-datasets"):
         name = flag.replace("-", "_")
         words = getattr(args, name) or []
         start = next((i for i, word in enumerate(words) if word in keys), len(words))
@@ -190,6 +205,13 @@ def _dataset_flags_as_opts(args: argparse.Namespace) -> list:
     from datasets.domain_sets import find_domain_set
 
     given = {"--source-datasets": args.source_datasets, "--target-datasets": args.target_datasets}
+    for flag, codes in given.items():
+        for code in codes or ():
+            if code not in _DATASET_CODES:
+                raise UserError(f"command line: {flag}: invalid choice: {code!r}, allowed: {', '.join(_DATASET_CODES)}")
+        if len(codes or ()) > 1:
+            print(f"{flag} {' '.join(codes)}: {codes[0]} is used, the first, as in SPG")
+            given[flag] = codes[:1]
     used, unused = list(given)[::-1] if args.eval_only else list(given)
     if given[unused] and given[unused] != given[used]:
         raise UserError(

@@ -9,11 +9,12 @@ from yacs.config import CfgNode as CN
 from dassl.config import OPTIONS, check_values
 from dassl.config.options import Option, block, choice, flag, options_of, text, whole
 from dassl.engine import TRAINER_REGISTRY
-from promptshift.runs.public_blocks import PUBLIC_BLOCKS
+from promptshift.runs.public_blocks import CONFIGURED, PUBLIC_BLOCKS
 
 PROJECT_KEYS = dict(
     DETERMINISTIC=flag(False, about="only kernels that repeat exactly, also on a GPU"),
     STAGE=text("", about="filled in: what the stage that a run learns from is made with"),
+    EXTEND_CFG=text("", about="file whose extend_cfg(cfg) declares the keys of a public trainer file"),
     PROTOCOL=text("", about="recorded in result.json: which protocol asked for the run"),
     DATASET=dict(
         SUBSAMPLE_CLASSES=choice("all", "base", "new"),
@@ -42,10 +43,12 @@ PROJECT_KEYS = dict(
 
 
 def trainer_blocks() -> dict[str, dict]:
-    """Return {block: declared keys} of every registered trainer that has a block; of two, the one registered first."""
+    """Return {block: declared keys} of every trainer that has a block; of two, the one registered first.
+
+    Trainers whose names went to files of the user's count too: their configuration files set these keys.
+    """
     found: dict[str, dict] = {}
-    for name in TRAINER_REGISTRY.registered_names():
-        trainer = TRAINER_REGISTRY.get(name)
+    for trainer in TRAINER_REGISTRY.objects():
         if getattr(trainer, "BLOCK", ""):
             found.setdefault(trainer.BLOCK, trainer.DEFAULTS)
     return found
@@ -63,6 +66,12 @@ def add_keys(cfg: CN) -> None:
     for name, declared in {**PUBLIC_BLOCKS, **trainer_blocks()}.items():
         if name not in cfg.TRAINER:
             cfg.TRAINER[name] = block(declared)
+    for name, keys in CONFIGURED.items():
+        cfg.TRAINER[name] = CN({**keys, **cfg.TRAINER.get(name, {})})
+    taken = {trainer.__name__ for trainer in TRAINER_REGISTRY.replaced}
+    for trainer in TRAINER_REGISTRY.objects():
+        if trainer.__name__ in taken and trainer not in TRAINER_REGISTRY.replaced and getattr(trainer, "BLOCK", ""):
+            take_over(cfg.TRAINER[trainer.BLOCK], block(trainer.DEFAULTS), "")
 
 
 def _add(cfg: CN, keys: CN) -> None:
@@ -71,6 +80,24 @@ def _add(cfg: CN, keys: CN) -> None:
             _add(cfg[name], value)
         else:
             cfg[name] = value
+
+
+def take_over(ours: CN, theirs: CN, typed: str, prefix: str = "") -> None:
+    """Put every value of `theirs` into `ours`, whose further keys stay.
+
+    Args:
+        ours, theirs: configurations; an int of theirs stays a float where ours is one.
+        typed: dotted name of a block whose values keep their types.
+        prefix: dotted name of `ours`, with a dot behind it.
+    """
+    for name, value in theirs.items():
+        key, old = f"{prefix}{name}", ours.get(name)
+        if isinstance(value, CN) and isinstance(old, CN):
+            take_over(old, value, typed, f"{key}.")
+        elif type(old) is float and type(value) is int:
+            ours[name] = float(value)
+        elif not (typed and key.startswith(f"{typed}.") and name in ours and type(old) is not type(value)):
+            ours[name] = value
 
 
 def complete(cfg: CN, trainer: type, sources: Mapping[str, str] | None = None) -> None:

@@ -81,3 +81,12 @@ PUBLIC_BLOCKS = {
         TEACHER_NAME=text("ViT-L/14", source=PROMPTKD, about="the teacher's CLIP, as MODEL.BACKBONE.NAME"),
     ),
 }
+
+# Keys that no public file reads but the files of configs/trainers set: they are there where a public file took the
+# place of ours. Values of their kind, not defaults of anything.
+CONFIGURED = {
+    "KGCOOP": dict(N_CTX=4, CTX_INIT="a photo of a", CSC=False, PREC="fp16", W=8.0, DISTANCE="euclidean"),
+    "PROMPTKD": dict(MODAL="base2novel"),
+    "PROMPTSRC": dict(TEMPLATES=[]),
+    "ZSCLIP": dict(PREC="fp16", TEMPLATE=""),
+}

@@ -16,8 +16,9 @@ from promptshift.paths import load_plugins
 from promptshift.results.collect import inspect
 from promptshift.runs.config import concerns, extend_cfg, flatten
 from promptshift.runs.finished_run import load_tested
+from promptshift.runs.outside_files import offer_mini
 from promptshift.runs.run import CLASSES_FILE
-from promptshift.runs.stored_config import read_config
+from promptshift.runs.stored_config import put, read_config
 
 
 def reopen(folder: str | Path, images: bool = False, trained: str | Path | None = None, key: str = "") -> TrainerX:
@@ -58,6 +59,7 @@ def open_trainer(cfg: CN, trained: str | Path, data: ClassNames | None = None) -
         trained: folder of the run whose tested weights it gets, empty to leave it as it is built.
         data: class names, if it is to have no images.
     """
+    offer_mini()
     with quiet():
         trainer = build_trainer(cfg, data)
         if trained:
@@ -71,8 +73,12 @@ def _configuration(path: Path) -> CN:
     written = read_config(path)
     cfg = get_cfg_default()
     extend_cfg(cfg)
-    pairs = [word for key, value in flatten(written).items() if concerns(key, written) for word in (key, value)]
-    merge_opts(cfg, pairs, source=str(path))
+    kept = {key: value for key, value in flatten(written).items() if concerns(key, written)}
+    if written.get("EXTEND_CFG"):  # its keys are not ours, and the file that declared them may be gone
+        for key, value in kept.items():
+            put(cfg, key, value)
+    else:
+        merge_opts(cfg, [word for pair in kept.items() for word in pair], source=str(path))
     cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS = 0  # nothing is trained
     cfg.MODEL.INIT_WEIGHTS, cfg.MODEL.BACKBONE.PRETRAINED = "", False  # the run's own weights replace all others
     cfg.freeze()

@@ -21,6 +21,7 @@ from dassl.utils.yaml_reader import read_yaml
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 from promptshift.runs.config import build_cfg, config_hash
 from promptshift.runs.finished_run import load_tested
+from promptshift.runs.outside_files import explained, offer_mini
 from promptshift.runs.published import expected_accuracy, published_lines
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,14 @@ def main(argv: list[str]) -> int:
         cfg, args = build_cfg(argv)
         if args.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = args.gpu
-        run(cfg, eval_only=args.eval_only, model_dir=args.model_dir, load_epoch=args.load_epoch, no_train=args.no_train)
+        with explained(cfg):
+            run(
+                cfg,
+                eval_only=args.eval_only,
+                model_dir=args.model_dir,
+                load_epoch=args.load_epoch,
+                no_train=args.no_train,
+            )
     except UserError as error:
         _say_error(str(error))
         return 2
@@ -103,6 +111,7 @@ def _run(
     _write_config(cfg)
     log.info(cfg.dump())
     log.info(f"** System info **\n{collect_env_info()}\n")
+    offer_mini()
     trainer = build_trainer(cfg)
     write_json(list(trainer.dm.dataset.classnames), Path(cfg.OUTPUT_DIR, CLASSES_FILE))
     if getattr(trainer.dm.dataset, "test_only", False) and not eval_only:
@@ -117,6 +126,11 @@ def _run(
         return None
     else:
         trainer.train()
+    if not trainer.last_results:
+        raise UserError(
+            f"{_trainer_name(cfg)}: nothing was tested, so there is no accuracy for result.json; TEST.NO_TEST is "
+            f"{cfg.TEST.NO_TEST}, and a test() of the trainer's own must return the accuracy or ask self.evaluator"
+        )
     record = _record(cfg, trainer, started, time.perf_counter() - clock)
     write_result(cfg.OUTPUT_DIR, record)
     for line in published_lines(cfg, record["metrics"]["accuracy"]):
@@ -163,7 +177,6 @@ def _write_config(cfg: CN) -> None:
 
 
 def _record(cfg: CN, trainer, started: datetime, seconds: float) -> dict:
-    results = dict(getattr(trainer, "last_results", None) or {})
     return dict(
         status="complete",
         trainer=_trainer_name(cfg),
@@ -177,7 +190,7 @@ def _record(cfg: CN, trainer, started: datetime, seconds: float) -> dict:
         split=cfg.TEST.SPLIT,
         selection=_selection(cfg, trainer),
         seed=cfg.SEED,
-        metrics=results,
+        metrics=dict(trainer.last_results),
         history=list(getattr(trainer, "history", [])),
         diagnostics=dict(getattr(trainer, "diagnostics", {})),
         config_hash=config_hash(cfg),

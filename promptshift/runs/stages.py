@@ -122,7 +122,7 @@ def trainer_stage_cfg(cfg: CN, trainer: str, config: str, changes: list) -> CN:
     """
     cls = TRAINER_REGISTRY.get(trainer)
     stage, sources = get_cfg_default(), {}
-    extend_cfg(stage)
+    extend_cfg(stage, cfg.EXTEND_CFG, cls.BLOCK)
     path = trainer_file(cls.__name__, cfg.DATASET.NAME, config)
     merge_file(stage, str(path), aliases=cls.KEY_ALIASES, sources=sources)
     stage.DATASET, stage.SEED, stage.USE_CUDA = cfg.DATASET.clone(), cfg.SEED, cfg.USE_CUDA

@@ -47,7 +47,7 @@ def differences(first: CN, second: CN, free: Callable[[str], bool]) -> dict[str,
     for key, value in ours.items():
         if key in theirs and _plain(theirs[key]) != _plain(value):
             changed = first.clone()
-            _put(changed, key, theirs[key])
+            put(changed, key, theirs[key])
             if config_hash(changed) != reference:
                 found[key] = (value, theirs[key])
     return found
@@ -63,7 +63,7 @@ def with_later_keys(cfg: CN, free: Callable[[str], bool] = lambda key: False) ->
     full = _defaults().clone()
     for key, value in flatten(cfg).items():
         if not free(key):
-            _put(full, key, value)
+            put(full, key, value)
     return full
 
 
@@ -75,7 +75,7 @@ def _defaults() -> CN:
     return cfg
 
 
-def _put(cfg: CN, key: str, value: object) -> None:
+def put(cfg: CN, key: str, value: object) -> None:
     """Sets a dotted key whether it exists or not."""
     *blocks, name = key.split(".")
     for block in blocks:

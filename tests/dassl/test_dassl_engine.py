@@ -27,6 +27,8 @@ def test_log_lines_are_those_that_parsers_look_for(toy, capsys):
     shown = [TRAIN_LINE.fullmatch(line).groups() for line in lines if line.startswith("epoch [")]
     assert [(e, b) for e, b, _ in shown] == [(e, b) for e in "123" for b in "24"]
     assert [float(lr) for *_, lr in shown[::2]] == pytest.approx([1e-5, 5e-3, 3.75e-3], rel=1e-3)
+    after = [float(lr) for *_, lr in shown[1::2]]  # of an epoch's last batch, printed when the schedule has stepped
+    assert after == pytest.approx([5e-3, 3.75e-3, 1.25e-3], rel=1e-3)
     ending = lines[lines.index(f"Checkpoint saved to {toy}/out/net/model.pth.tar-3") :]
     r = trainer.last_results
     assert ending[1:-1] == [

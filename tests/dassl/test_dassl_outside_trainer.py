@@ -146,11 +146,19 @@ def test_it_trains_tests_and_loads(toy, capsys):
         ("dassl.data.transforms", "build_transform INTERPOLATION_MODES"),
         ("dassl.data.transforms.transforms", "build_transform INTERPOLATION_MODES AVAI_CHOICES"),
         ("dassl.engine", "TRAINER_REGISTRY TrainerX TrainerXU TrainerBase SimpleTrainer SimpleNet build_trainer"),
-        ("dassl.engine.trainer", "SimpleNet TrainerX TrainerXU"),
+        ("dassl.engine.trainer", "SimpleNet TrainerX TrainerXU MetricMeter AverageMeter SummaryWriter"),
         ("dassl.evaluation", "EVALUATOR_REGISTRY EvaluatorBase Classification build_evaluator"),
         ("dassl.evaluation.evaluator", "EvaluatorBase Classification"),
         ("dassl.metrics", "compute_accuracy compute_distance_matrix"),
-        ("dassl.modeling", "BACKBONE_REGISTRY HEAD_REGISTRY build_backbone build_head"),
+        ("dassl.modeling", "BACKBONE_REGISTRY HEAD_REGISTRY build_backbone build_head build_network"),
+        ("dassl.modeling.ops", "MixStyle EFDMix ReverseGrad mixup cross_entropy run_with_mixstyle run_without_efdmix"),
+        (
+            "dassl.modeling.ops.utils",
+            "sharpen_prob reverse_index shuffle_index create_onehot sigmoid_rampup linear_rampup ema_model_update",
+        ),
+        ("dassl.optim.radam", "RAdam AdamW"),
+        ("dassl.utils.torchtools", "partial"),
+        ("dassl.utils.tpt_tools", "AverageMeter ProgressMeter Summary accuracy load_model_weight set_random_seed"),
         ("dassl.optim", "build_optimizer build_lr_scheduler"),
         ("dassl.optim.lr_scheduler", "ConstantWarmupScheduler LinearWarmupScheduler"),
         (
@@ -166,3 +174,51 @@ def test_it_trains_tests_and_loads(toy, capsys):
 def test_upstreams_names_are_where_upstream_has_them(module, names):
     missing = [name for name in names.split() if not hasattr(importlib.import_module(module), name)]
     assert not missing
+
+
+class OwnTest(Outside):
+    """Overrides test() as PromptKD does: its own loop, the evaluator, the number returned."""
+
+    def test(self, split=None):
+        self.set_model_mode("eval")
+        self.evaluator.reset()
+        for batch in self.val_loader if split == "val" else self.test_loader:
+            image, label = self.parse_batch_test(batch)
+            self.evaluator.process(self.model(image), label)
+        return list(self.evaluator.evaluate().values())[0]
+
+
+class OwnNumber(Outside):
+    """Overrides test() as test-time methods do: it counts by itself and asks no evaluator."""
+
+    returned = 62.5
+
+    def test(self, split=None):
+        return self.returned
+
+
+def test_a_trainer_with_a_test_of_its_own_leaves_its_results_behind(toy):
+    set_random_seed(1)
+    plain = build_trainer(outside_cfg(toy))
+    set_random_seed(1)
+    own = OwnTest(outside_cfg(toy, "TEST.FINAL_MODEL", "best_val"))
+    with torch.no_grad():
+        assert own.test() == plain.test() == own.last_results["accuracy"]
+    assert own.last_results == plain.last_results and own.last_results["total"] == 24
+    own.train()
+    assert all(0 <= record["val_accuracy"] <= 100 for record in own.history) and own.last_results["total"] == 24
+
+
+def test_the_number_that_a_test_returns_is_the_accuracy(toy):
+    trainer = OwnNumber(outside_cfg(toy))
+    for trainer.returned in (62.5, torch.tensor(62.5), [torch.tensor([62.5]), 90.0]):
+        assert trainer.test("test") is trainer.returned
+        assert trainer.last_results == {"accuracy": 62.5}
+    trainer.returned = None
+    trainer.test()
+    assert trainer.last_results == {}  # no number is made up
+
+
+def test_the_name_given_to_build_trainer_comes_first(toy):
+    cfg = outside_cfg(toy, "TRAINER.NAME", "Other")
+    assert type(build_trainer(cfg, name="Outside")).__name__ == "Outside"

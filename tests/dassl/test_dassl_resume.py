@@ -298,6 +298,48 @@ def test_an_upstream_folder_goes_on_from_the_file_that_its_pointer_names(toy, ca
     assert "not bit for bit" in capsys.readouterr().out
 
 
+class ReleasedWarmup(torch.optim.lr_scheduler.LRScheduler):
+    """Upstream's rule: it steps itself until the warm-up is over, its successor from then on."""
+
+    def __init__(self, optimizer, successor, warmup_epoch):
+        self.successor, self.warmup_epoch = successor, warmup_epoch
+        super().__init__(optimizer)
+
+    def get_lr(self):
+        return self.successor.get_last_lr() if self.last_epoch >= self.warmup_epoch else [1e-5 for _ in self.base_lrs]
+
+    def step(self, epoch=None):
+        if self.last_epoch >= self.warmup_epoch:
+            self.successor.step()
+            self._last_lr = self.successor.get_last_lr()
+        else:
+            super().step()
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_a_released_schedule_goes_on_at_its_place_after_the_warm_up(toy, epochs):
+    cfg = toy_cfg(toy)
+    reference = train(toy_cfg(toy, "OUTPUT_DIR", str(toy / "reference")))
+    trainer = build(cfg)
+    for name in trainer.get_model_names():
+        optim = torch.optim.SGD(trainer._models[name].parameters(), lr=0.005)
+        schedule = ReleasedWarmup(optim, torch.optim.lr_scheduler.CosineAnnealingLR(optim, 6), 1)
+        rates = []
+        for _ in range(epochs):
+            rates.append(optim.param_groups[0]["lr"])
+            optim.step()
+            schedule.step()
+        state = {key: value for key, value in vars(schedule).items() if key != "optimizer"}
+        assert state["last_epoch"] == 1  # whatever the epoch
+        assert rates == pytest.approx([r["lr"] for r in reference.history[:epochs]])
+        (toy / "out" / name).mkdir(parents=True)
+        payload = {"state_dict": trainer._models[name].state_dict(), "epoch": epochs, "optimizer": optim.state_dict()}
+        torch.save(payload | {"scheduler": state, "val_result": None}, toy / "out" / name / f"model.pth.tar-{epochs}")
+    resumed = train(cfg)
+    assert [r["epoch"] for r in resumed.history] == list(range(epochs + 1, 7))
+    assert [r["lr"] for r in resumed.history] == pytest.approx([r["lr"] for r in reference.history[epochs:]])
+
+
 def test_what_a_trainer_keeps_besides_its_models_comes_back(toy):
     class Averaging(toy_world.Linear):
         average = torch.zeros(())
@@ -332,3 +374,34 @@ def test_what_a_trainer_keeps_besides_its_models_comes_back(toy):
     whole = run("one", 4)
     run("two", 2)
     assert torch.equal(run("two", 4).average, whole.average) and whole.average != 0
+
+
+def test_what_a_trainer_keeps_outside_its_models_and_does_not_save_is_said_on_resume(toy, capsys):
+    """As PromptSRC's released file does with its running mean of the weights."""
+
+    class Unsaved(toy_world.Linear):
+        def build_model(self):
+            super().build_model()
+            self.step_counter, self.previous_mean, self.constant, self.lists = 1, None, 3.5, []
+
+        def forward_backward(self, batch):
+            result = super().forward_backward(batch)
+            self.step_counter += 1
+            self.lists.append(1)
+            self.previous_mean = {name: value.clone() for name, value in self.head.state_dict().items()}
+            return result
+
+    def resumed(cls):
+        for epochs in (1, 2):
+            cls(toy_cfg(toy, "OUTPUT_DIR", str(toy / cls.__name__), "OPTIM.MAX_EPOCH", epochs)).train()
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("Not in the checkpoint")]
+
+    (line,) = resumed(Unsaved)
+    assert line.startswith("Not in the checkpoint: previous_mean, step_counter, which Unsaved keeps")
+    assert resumed(toy_world.Linear) == []
+
+    class Saved(Unsaved):
+        def extra_state(self):
+            return {"step_counter": self.step_counter}
+
+    assert resumed(Saved) == []

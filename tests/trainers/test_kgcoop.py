@@ -12,6 +12,38 @@ from trainers.kgcoop import KgCoOp
 WORDS = "a photo of a"
 
 
+def released(learner):
+    """A checkpoint of the released trainer: tensors that nothing reads, and an optimizer that has them too."""
+    torch.manual_seed(1)
+    module = torch.nn.Module()
+    module.ctx = torch.nn.Parameter(learner.ctx.detach() + 0.1)
+    module.bias_vectors = torch.nn.Parameter(torch.randn(1, 128))
+    module.token_prefix, module.token_suffix = torch.nn.Buffer(torch.ones(3, 1, 128)), torch.nn.Buffer(torch.ones(3))
+    module.meta_net = torch.nn.Sequential()
+    module.meta_net.linear1 = torch.nn.Linear(128, 128)
+    optim = torch.optim.SGD(module.parameters(), lr=0.002, momentum=0.9)
+    module.ctx.sum().backward()
+    optim.step()
+    return {"state_dict": module.state_dict(), "optimizer": optim.state_dict(), "epoch": 1, "val_result": None}
+
+
+def test_a_released_checkpoint_loads_and_its_momentum_goes_on(run, tmp_path, build):
+    learner = build("KgCoOp", "OPTIM.MAX_EPOCH", 2).prompt_learner
+    checkpoint, folder = released(learner), tmp_path / "run" / "prompt_learner"
+    assert len(checkpoint["optimizer"]["param_groups"][0]["params"]) == 4
+    folder.mkdir(parents=True)
+    torch.save(checkpoint, folder / "model.pth.tar-1")
+    learner.load_state_dict(checkpoint["state_dict"])
+    assert torch.equal(learner.ctx, checkpoint["state_dict"]["ctx"])
+    with pytest.raises(RuntimeError, match="other_net.weight"):  # of no known release
+        learner.load_state_dict(checkpoint["state_dict"] | {"other_net.weight": torch.ones(1)})
+    resumed = build("KgCoOp", "OPTIM.MAX_EPOCH", 2)
+    assert resumed.resume_model_if_exist(str(tmp_path / "run")) == 1
+    (momentum,) = (state["momentum_buffer"] for state in resumed._optims["prompt_learner"].state.values())
+    assert torch.equal(momentum, torch.ones_like(learner.ctx))
+    assert [epoch["epoch"] for epoch in run("KgCoOp", "OPTIM.MAX_EPOCH", 2)["history"]] == [2]
+
+
 def shifted(cls, **options):
     """A trainer whose context is not the words any more."""
     trainer = trainer_on_golden_clip(cls, CTX_INIT=WORDS, **options)

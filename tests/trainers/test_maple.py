@@ -6,6 +6,7 @@ import torch
 import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
 from helpers.golden_trainers import assert_sgd_step, batch, trainer_on_golden_clip
+from promptshift.bases.released_state import fit_optimizer
 from trainers.maple import MaPLe
 
 CASES = recipe.golden("maple")["cases"]
@@ -50,6 +51,20 @@ def test_prompts_saved_without_their_prefix_load():
     other.prompt_learner.load_state_dict(short)
     for name, value in trainer.prompt_learner.state_dict().items():
         torch.testing.assert_close(other.prompt_learner.state_dict()[name], 2 * value)
+
+
+def test_the_momentum_of_a_released_optimizer_over_all_of_clip_is_found():
+    trainer, golden = golden_maple("depth3_nctx2_words")
+    prompts, tokens = released_prompts(golden), {"prompt_learner.token_prefix", "prompt_learner.token_suffix"}
+    weights = {**prompts, **released_clip()}
+    names = [name for name in weights if name not in tokens]
+    state = {i: {"momentum_buffer": 3 * weights[name]} for i, name in enumerate(names) if name in prompts}
+    saved = {"state": state, "param_groups": [{"lr": 0.1, "params": list(range(len(names)))}]}
+    trainer.prompt_learner.load_state_dict(weights)
+    fitted = fit_optimizer(saved, weights, trainer.prompt_learner)
+    assert len(fitted["param_groups"][0]["params"]) == len(prompts) < len(names)
+    for i, param in enumerate(trainer.prompt_learner.parameters()):
+        torch.testing.assert_close(fitted["state"][i]["momentum_buffer"], 3 * param.detach())
 
 
 def test_a_checkpoint_of_another_depth_is_refused():

@@ -101,6 +101,18 @@ def test_spg_s_flags_for_whole_datasets():
         build_cfg([*BASE, "--source-datasets", "x"])
 
 
+def test_spg_s_words_behind_flags(capsys):
+    """SPG's parser takes several codes and uses the first; its --save takes a word."""
+    one, _ = build_cfg([*BASE, "--source-datasets", "o"])
+    two, _ = build_cfg([*BASE, "--source-datasets", "o", "d", "OPTIM.MAX_EPOCH", "3"])
+    assert (two.DATASET.NAME, two.OPTIM.MAX_EPOCH) == (one.DATASET.NAME, 3)
+    assert "o is used" in capsys.readouterr().out
+    plain, _ = build_cfg(BASE)
+    for words in (["--save"], ["--save", "True"], ["--save", "False"], ["--save", "OPTIM.MAX_EPOCH", "3"]):
+        cfg, _ = build_cfg([*BASE, *words])
+        assert cfg.OPTIM.MAX_EPOCH == (3 if len(words) > 2 else plain.OPTIM.MAX_EPOCH)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_yaml_merges_with_its_trainer_s_keys(path):
     cfg, _ = build_cfg(
