@@ -141,7 +141,7 @@ def test_a_full_disk_costs_the_table_alone_and_is_one_line(sweep, tmp_path, caps
     table.unlink()
     capsys.readouterr()
     with files_end_at(100):
-        assert sweep(words) == 2
+        assert main(words.split(), FAKE_TRAIN) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and "the disk is full" in line and str(table) in line
     assert sweep(words) == 0 and table.read_text() == before and not list(tmp_path.rglob(".tmp-*"))
