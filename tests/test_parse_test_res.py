@@ -114,3 +114,13 @@ def test_the_script_itself_runs_from_the_checkout(tmp_path):
     command = [sys.executable, "parse_test_res.py", str(tmp_path)]
     answer = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert "* accuracy: 94.00% +- 0.00%" in answer.stdout.splitlines()
+
+
+def test_an_unreadable_result_is_named_and_the_others_are_averaged(tmp_path, capsys):
+    for seed in (1, 2, 3):
+        write_result(tmp_path / f"seed{seed}", make_record(metrics={"accuracy": 50.0 + seed}))
+    (tmp_path / "seed2" / "result.json").write_text("[" * 200_000)
+    assert main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("corrupt: ") and str(tmp_path / "seed2" / "result.json") in line]
+    assert "* accuracy: 52.00% +- 1.00%" in lines and "2 of 3 runs" in lines[-3]

@@ -198,6 +198,9 @@ def _check_tar(archive: str | os.PathLike, tar: tarfile.TarFile) -> None:
             _check_member(archive, member.linkname, f"{member.name} -> {member.linkname}")
         elif not (member.isfile() or member.isdir()):
             raise UserError(f"{archive}: member {shorten(repr(member.name))} is a device or pipe; nothing was unpacked")
+    while rest := tar.fileobj.read(_CHUNK):  # the checksum of gzip stands behind it all
+        size += len(rest)
+        _check_size(archive, size)
 
 
 def _check_member(archive: str | os.PathLike, name: str, shown: str | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.utils.errors import UserError
+from dassl.utils.errors import FOREIGN, UserError, shorten
 from promptshift.report.rows import Row
 from promptshift.report.runs import Gathered, Problem
 from promptshift.report.sections import Section
@@ -43,8 +43,8 @@ def _drawn(path: Path) -> Outcome:
     outcome = read_outcome(path)
     try:
         outcome.draw_panels()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} cannot be drawn ({type(error).__name__}: {error}); make it again") from None
+    except FOREIGN as error:
+        raise UserError(f"{path} cannot be drawn ({type(error).__name__}: {shorten(error)}); make it again") from None
     return outcome
 
 

@@ -75,6 +75,8 @@ def parse_folder(folder: Path, keyword: str, end_signals: Sequence[str], use_ci9
     print(f"Parsing files in {folder}")
     values = []
     for run in runs:
+        if (held := inspect(run)).kind == "corrupt":
+            print(f"corrupt: {held.problem}")
         found = read_run(run, keyword, end_signals)
         if found is None:
             print(f"missing: {run} has no finished result and is left out")

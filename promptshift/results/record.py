@@ -159,6 +159,21 @@ def _check(fields: dict[str, Any], path: Path) -> None:
         if not all(isinstance(domain, str) for domain in fields[name]):
             raise UserError(f"{path}: field {name!r} is {_shown(fields[name])}, allowed: a list of str")
     _check_numbers(fields, path)
+    _check_history(fields["history"], path)
+
+
+def _check_history(history: list[Any], path: Path) -> None:
+    """Raises a UserError for epochs without a number, or whose accuracies are no finite numbers."""
+    for entry in history:
+        if not isinstance(entry, dict) or type(entry.get("epoch", 0)) is not int:
+            raise UserError(f"{path}: field 'history' has the entry {_shown(entry)}, allowed: epochs with their number")
+        for name, value in entry.items():
+            if name.endswith("_accuracy") and not ("epoch" in entry and _is_finite(value)):
+                raise UserError(f"{path}: field 'history.{shorten(name, 60)}' is {_shown(value)}, allowed: percent")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, _NUMBER) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_numbers(fields: dict[str, Any], path: Path) -> None:
@@ -167,13 +182,15 @@ def _check_numbers(fields: dict[str, Any], path: Path) -> None:
     if "accuracy" not in metrics:
         raise UserError(f"{path}: field 'metrics.accuracy' is missing")
     for name, value in metrics.items():
-        if isinstance(value, bool) or not isinstance(value, _NUMBER) or not math.isfinite(value):
+        if not _is_finite(value):
             shown = f"'metrics.{shorten(name, 60)}'"
             raise UserError(f"{path}: field {shown} is {_shown(value)}, allowed: a finite number")
     for name in ("accuracy", "error_rate", "macro_f1"):
         # A sum of float percentages may exceed 100 by a rounding error.
         if not -1e-6 <= metrics.get(name, 0.0) <= 100 + 1e-6:
             raise UserError(f"{path}: field 'metrics.{name}' is {metrics[name]!r}, allowed: percent, 0 to 100")
+    if fields["expected"] is not None and not _is_finite(fields["expected"]):
+        raise UserError(f"{path}: field 'expected' is {_shown(fields['expected'])}, allowed: null or a finite number")
     for name in ("seconds", "peak_memory_mb"):
         if not (math.isfinite(fields[name]) and fields[name] >= 0):
             raise UserError(f"{path}: field {name!r} is {fields[name]!r}, allowed: a finite number of at least 0")

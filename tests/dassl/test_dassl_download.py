@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import os
+import random
 import tarfile
 import threading
 import zipfile
@@ -13,6 +15,7 @@ import pytest
 from dassl.data import download
 from dassl.data.download import fetch, safe_extract
 from dassl.utils.errors import UserError
+from helpers.full_disk import files_end_at
 
 CONTENT = bytes(range(256)) * 40
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -230,3 +233,74 @@ def test_a_damaged_archive_is_named(tmp_path):
         safe_extract(tmp_path / "cut.tar.gz", tmp_path / "out")
     with pytest.raises(UserError, match="no such archive"):
         safe_extract(tmp_path / "none.zip", tmp_path / "out")
+
+
+def one_line(archive, folder):
+    with pytest.raises(UserError) as error:
+        safe_extract(archive, folder)
+    line = str(error.value)
+    assert "\n" not in line and len(line) < 1000 and str(archive) in line
+    return line
+
+
+METHODS = {"deflate": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}
+MODES = {"gz": "w:gz", "bz2": "w:bz2", "xz": "w:xz"}
+
+
+@pytest.mark.parametrize("method", [*METHODS, *MODES])
+def test_a_flipped_byte_in_any_compression_is_one_line(tmp_path, method):
+    archive, content = tmp_path / "a", random.Random(0).randbytes(2000) + b"text " * 400
+    if method in METHODS:
+        with zipfile.ZipFile(archive, "w", METHODS[method]) as zipped:
+            zipped.writestr("x", content)
+    else:
+        (tmp_path / "x").write_bytes(content)
+        with tarfile.open(archive, MODES[method]) as tar:
+            tar.add(tmp_path / "x", "x")
+    whole, failed = archive.read_bytes(), 0
+    for position in range(30, len(whole), 97):
+        archive.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
+        try:
+            safe_extract(archive, tmp_path / "out")
+        except UserError as error:
+            failed += 1
+            assert "\n" not in str(error) and str(archive) in str(error)
+    assert failed > 5
+
+
+@pytest.mark.parametrize("field, value", [("flag", 1), ("method", 99), ("method", 14), ("method", 9)])
+def test_encrypted_members_and_unknown_compression_are_one_line(tmp_path, field, value):
+    make_zip(tmp_path / "a.zip", ["x.txt"])
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # of the member and of the directory
+        start = data.index(signature) + offset + (2 if field == "method" else 0)
+        data[start : start + 2] = value.to_bytes(2, "little")
+    (tmp_path / "a.zip").write_bytes(data)
+    one_line(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_an_archive_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_SMALL", 2**20)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("zeros", bytes(2**22))
+    (tmp_path / "zeros").write_bytes(bytes(2**22))
+    for mode, name in (("w:gz", "bomb.tar.gz"), ("w:xz", "bomb.tar.xz")):
+        with tarfile.open(tmp_path / name, mode) as tar:
+            tar.add(tmp_path / "zeros", "zeros")
+    for name in ("bomb.zip", "bomb.tar.gz", "bomb.tar.xz"):
+        assert "unpack to 4,19" in one_line(tmp_path / name, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    monkeypatch.setattr(download, "_SMALL", 2**23)
+    safe_extract(tmp_path / "bomb.zip", tmp_path / "out")
+    assert (tmp_path / "out" / "zeros").stat().st_size == 2**22
+
+
+def test_a_full_disk_and_a_file_in_the_way_are_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        zipped.writestr("x", bytes(50_000))
+    with files_end_at(10_000):
+        assert "the disk is full" in one_line(tmp_path / "a.zip", tmp_path / "out")
+    make_zip(tmp_path / "b.zip", ["x/below"])
+    one_line(tmp_path / "b.zip", tmp_path / "out")
+    os.mkfifo(tmp_path / "pipe")
+    one_line(tmp_path / "pipe", tmp_path / "out")

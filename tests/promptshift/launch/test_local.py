@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from yacs.config import CfgNode
 
+from dassl.utils.errors import UserError
 from helpers import result_records
 from promptshift.launch.jobs import Call, Job, Locked, State, is_locked, lock
 from promptshift.launch.local import Runner, available_cores
@@ -120,6 +121,47 @@ def test_a_failed_job_names_its_error_and_log_and_the_others_go_on(tmp_path, fak
     fake({})
     assert Runner(jobs, command=FAKE_TRAIN).run() == []
     assert all(job.state() is State.DONE for job in jobs)
+
+
+def test_a_job_that_could_not_even_write_its_error_is_not_quoted(tmp_path, fake, capfd):
+    (job,) = make_jobs(tmp_path, "a")
+    for text in ("epoch 1 of", "error: cannot wri"):
+        command = (sys.executable, "-c", f"import sys; sys.stdout.write({text!r}); sys.exit(2)")
+        assert Runner([job], command=command).run() == [job]
+        line = capfd.readouterr().out.splitlines()[-1]
+        assert line.startswith("failed a:") and "is the disk full" in line and str(job.log) in line
+        assert text not in line
+
+
+def test_a_log_that_cannot_be_opened_is_one_line(tmp_path, fake):
+    (job,) = make_jobs(tmp_path, "a")
+    job.log.mkdir(parents=True)
+    with pytest.raises(UserError, match=f"cannot write {job.log}") as error:
+        Runner([job], command=FAKE_TRAIN).run()
+    assert "\n" not in str(error.value) and not is_locked(job.output_dir)
+
+
+def test_leftovers_of_a_killed_run_are_swept_even_where_it_is_finished(tmp_path, fake):
+    (job,) = make_jobs(tmp_path, "a")
+    write_result(job.output_dir, make_record())
+    (job.output_dir / "model").mkdir()
+    stale = [job.output_dir / ".tmp-1-result.json", job.output_dir / "model" / ".tmp-1-model.pth.tar-1"]
+    for path in stale:
+        path.write_text("half")
+    assert Runner([job], command=FAKE_TRAIN).run() == []
+    assert not any(path.exists() for path in stale)
+
+
+def test_what_a_killed_job_started_does_not_keep_its_lock(tmp_path, fake, capfd):
+    (job,) = make_jobs(tmp_path, "a")
+    killed = "import os, signal; os.fork() and os.kill(os.getpid(), signal.SIGKILL); signal.pause()"
+    assert Runner([job], command=(sys.executable, "-c", killed)).run() == [job]
+    assert "ended by signal SIGKILL" in capfd.readouterr().out
+    for _ in range(100):  # the system ends the other one in its own time
+        if not is_locked(job.output_dir):
+            break
+        time.sleep(0.05)
+    assert Runner([job], command=FAKE_TRAIN).run() == []
 
 
 def test_a_job_waits_for_the_one_it_needs(tmp_path, fake, capfd):

@@ -1,13 +1,19 @@
 """The renderer: every image is a function of its address, and a world lands on disk whole or not at all."""
 
+import contextlib
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dassl.utils.errors import UserError
+from helpers.full_disk import files_end_at
 from promptshift.mini import MINI_DG, WorldSpec, render_image, render_world, rendering
 from promptshift.mini.drawing.shapes import SHAPES
 from promptshift.mini.drawing.styles import STYLES
@@ -123,3 +129,60 @@ def test_bad_values_are_named():
 def test_the_default_world_has_pacs_domains_and_sorted_classes():
     assert MINI_DG.domains == ("art_painting", "cartoon", "photo", "sketch")
     assert len(MINI_DG.classes) == 20 and list(MINI_DG.classes) == sorted(MINI_DG.classes)
+
+
+RENDER = """
+import sys
+from promptshift.mini import MINI_DG, render_world
+print("rendering", flush=True)
+render_world(MINI_DG, sys.argv[1], per_class=200, workers=2)
+"""
+
+
+def processes_that_name(word):
+    """Ids of the living processes whose command line has a word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+def test_a_killed_rendering_ends_its_workers_and_is_swept_by_the_next_one(tmp_path):
+    world = tmp_path / "world"
+    process = subprocess.Popen([sys.executable, "-c", RENDER, str(world)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == b"rendering\n"
+        wait_until(lambda: any(tmp_path.glob(".world-*/world/images/*/*/*.png")))
+        (hidden,) = tmp_path.iterdir()
+        render_world(SMALL, world, per_class=1, workers=1)
+        assert hidden.exists(), "a living process is at work there"
+    finally:
+        process.kill()  # SIGKILL, of the parent alone
+        process.wait()
+        process.stdout.close()
+    wait_until(lambda: not processes_that_name(str(world)))
+    (tmp_path / ".world-mine").mkdir()  # not as tempfile names them
+
+    def swept():
+        render_world(SMALL, world, per_class=1, workers=1)
+        return not hidden.exists()
+
+    wait_until(swept)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".world-mine", "world"]
+    assert len(pixels(world)) == 4
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_full_disk_is_named(tmp_path):
+    with files_end_at(100), pytest.raises(UserError, match="world: the disk is full"):
+        render_world(SMALL, tmp_path / "world", per_class=1, workers=1)
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dassl.utils.errors import UserError
+from helpers.full_disk import files_end_at
 from helpers.result_records import make_record
 from promptshift.cli.run import main
 from promptshift.protocols.registry import get_protocol, protocols, register
@@ -130,6 +131,20 @@ def test_a_sweep_ends_with_the_table_of_known_numbers(sweep, tmp_path, capsys):
     assert MINI_NOTE in text and "52.00 ± 2.00" in text and "seeds 1 2" in text
     out = capsys.readouterr().out
     assert text in out and (folder / "table.tex").exists()
+
+
+def test_a_full_disk_costs_the_table_alone_and_is_one_line(sweep, tmp_path, capsys):
+    words = "multi_source DPSPG mini --seeds 1"
+    assert sweep(words) == 0
+    (table,) = tmp_path.rglob("table.md")
+    before = table.read_text()
+    table.unlink()
+    capsys.readouterr()
+    with files_end_at(100):
+        assert main(words.split(), FAKE_TRAIN) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "the disk is full" in line and str(table) in line
+    assert sweep(words) == 0 and table.read_text() == before and not list(tmp_path.rglob(".tmp-*"))
 
 
 def test_the_papers_row_stands_below_ours_and_real_data_carries_no_mini_note(sweep, tmp_path):

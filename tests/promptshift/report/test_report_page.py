@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from dassl.utils.errors import UserError
+from helpers.full_disk import files_end_at
 from helpers.report_trees import ART_AND_FRIENDS, write_grid, write_run
 from promptshift.cli.report import main, write_report
 from promptshift.results.tables import Measured, Table
@@ -137,6 +138,25 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--out .*file"):
         write_report([tmp_path / "output"], tmp_path / "file")
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path, capsys):
+    write_run(tmp_path / "output" / "seed1", 50.0)
+    with files_end_at(100):
+        assert main([str(tmp_path / "output"), "--out", str(tmp_path / "report")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--out" in line and "the disk is full" in line and str(tmp_path / "report" / "tables") in line
+    assert not [path for path in (tmp_path / "report").rglob("*") if path.is_file()]
+
+
+def test_results_that_are_nested_too_deep_or_too_long_are_lines_in_the_report(tmp_path):
+    write_run(tmp_path / "output" / "seed1", 50.0)
+    for name, content in (("deep", "[" * 200_000), ("long", '{"metrics": {"accuracy": 1' + "0" * 400 + "}}")):
+        (tmp_path / "output" / name).mkdir()
+        (tmp_path / "output" / name / "result.json").write_text(content)
+    (tmp_path / "output" / "seed1" / "config.yaml").write_text("{a: " * 2000)
+    text = write_report([tmp_path / "output"], tmp_path / "report").read_text(encoding="utf-8")
+    assert "50.00" in text and text.count("corrupt") >= 2 and "configuration unknown" in text
 
 
 @pytest.mark.browser
