@@ -1,6 +1,5 @@
 """Files that users put beside ours: which one has a name, and what becomes of one that does not import."""
 
-import importlib
 import sys
 
 import pytest
@@ -37,9 +36,8 @@ def things(tmp_path, monkeypatch):
     def load(files):
         folder = tmp_path / "open_folder"
         folder.mkdir(exist_ok=True)
-        for name, text in {"__init__": ""}.items() | files.items():
+        for name, text in ({"__init__": ""} | files).items():
             (folder / f"{name}.py").write_text(text)
-        importlib.invalidate_caches()  # the files are younger than what the finder may have seen of the folder
         import_open_folder(folder, [registry])
         return registry
 
