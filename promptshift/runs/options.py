@@ -113,7 +113,8 @@ def complete(cfg: CN, trainer: type, sources: Mapping[str, str] | None = None) -
     """
     declared = OPTIONS | options_of(PROJECT_KEYS)
     for name, keys in trainer_blocks().items():
-        declared |= options_of(keys, f"TRAINER.{name}")
+        if not cfg.EXTEND_CFG or name == getattr(trainer, "BLOCK", ""):  # blocks of others are then a public file's
+            declared |= options_of(keys, f"TRAINER.{name}")
     check_values(cfg, declared, sources)
     for step in ("fill_in", "check_options"):
         if hasattr(trainer, step):
