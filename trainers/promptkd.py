@@ -106,7 +106,7 @@ class PromptKD(PromptTrainer):
 
     @classmethod
     def unread_data(cls, cfg):
-        """With IMAGES all, runs that differ in these keys learn the same."""
+        """With IMAGES all, training does not depend on these keys."""
         every = cfg.TRAINER.PROMPTKD.IMAGES == "all"
         return ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES") if every else ()
 

@@ -104,7 +104,7 @@ def batches_from(first: int, end: int, size: int, every: int = 0) -> list[list[i
 class Progress:
     """The append-only file of a stream: a line of what it is a stream of, then a line per image in their order.
 
-    A stream that was killed goes on behind its last complete line. A file of other images, prompts or settings is
+    A stream that was killed resumes after its last complete line. A file of other images, prompts or settings is
     moved aside.
 
     Args:

@@ -58,7 +58,7 @@ class AdaptingTrainer(StartsFromRun):
     """Adapts prompts to every test image by itself and predicts its clean view; nothing is learnt before.
 
     Each image starts anew from the same prompts (`StartsFromRun`). Many images are adapted at once (TEST.TTA_BATCH, 0
-    for as many as MODEL.TEXT_CHUNK tokens hold) with the numbers of one at a time. A run that was ended goes on behind
+    for as many as MODEL.TEXT_CHUNK tokens hold) with the numbers of one at a time. An interrupted run resumes after
     the last image in `stream.jsonl`. `predict` and `model_inference` are those of the prompts that adaptation starts
     from; `file_probabilities` adapts.
 
@@ -213,7 +213,7 @@ class AdaptingTrainer(StartsFromRun):
     def _run_stream(self, progress: Progress, names: list[str], items: list) -> None:
         done, total = len(progress.answers), len(names)
         if done:
-            log.info(f"The stream goes on behind {done} of {total} images ({progress.path})")
+            log.info(f"The stream resumes after {done} of {total} images ({progress.path})")
         batches = self.stream_batches(done, total)
         views = StreamViews(
             DatasetWrapper(self.cfg, items, self.view_transform()),

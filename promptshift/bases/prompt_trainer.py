@@ -39,7 +39,7 @@ class PromptTrainer(UpdatingTrainer):
       build_prompts(clip, classnames) -> {registered name: nn.Module to train}
       class_features() -> (K, E), L2-normalised: the text side under what is learnt
       image_features(images) -> (B, E), L2-normalised, when its image tower is prompted too (FROZEN_IMAGES = False)
-    The logits are then exp(logit_scale) times the cosine and the loss is their cross-entropy. What is not so overrides
+    The logits are then exp(logit_scale) times the cosine, and the loss is their cross-entropy. Other methods override
       loss(batch) -> {"loss": scalar, other scalars to log}, or
       regularisers(batch, features, classes) -> terms beside the cross-entropy
       predict_features(features) -> logits (B, K) from normalised image features (B, E), or

@@ -158,7 +158,7 @@ class Layout:
         return sorted(present, key=lambda name: (name not in self.left_out, name))
 
     def lacks_nothing(self, column: str, filled: Iterable[str]) -> bool:
-        """Whether an empty cell lacks no run: a method either learns nothing, or fills the other columns."""
+        """Whether a cell may stay empty: no run of a method that learns nothing is missing elsewhere, and the reverse."""
         return bool(self.untrained) and (column == self.untrained) != (self.untrained in filled)
 
 

@@ -32,7 +32,7 @@ SAME_DATA = (
 
 @runtime_checkable
 class IgnoresData(Protocol):
-    """A class of trainers that learn the same whatever some keys of the dataset say."""
+    """A trainer class whose training does not depend on some keys of the dataset."""
 
     def unread_data(self, cfg: CN) -> tuple[str, ...]:
         """Keys of the dataset that training under `cfg` does not depend on."""

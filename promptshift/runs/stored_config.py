@@ -1,4 +1,4 @@
-"""Configurations that runs wrote: reading them, and what two of them differ in as far as numbers depend on it."""
+"""Configurations that runs wrote: reading them, and comparing the keys that change numbers."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_a_stream_that_was_ended_goes_on_without_losing_or_repeating_an_image(
     with open(tmp_path / "cut" / "stream.jsonl", "ab") as file:
         file.write(b'{"image": "mini_dg/ima')  # it died while it wrote
     again = adapted(trainer, *options, folder="cut")
-    assert f"goes on behind {done} of 40 images" in capsys.readouterr().out
+    assert f"resumes after {done} of 40 images" in capsys.readouterr().out
     assert again["metrics"] == whole["metrics"]
     assert answers(tmp_path / "cut") == answers(tmp_path / "whole")
     different = {key for key, value in whole["diagnostics"].items() if again["diagnostics"][key] != value}
