@@ -158,7 +158,7 @@ class Layout:
         return sorted(present, key=lambda name: (name not in self.left_out, name))
 
     def lacks_nothing(self, column: str, filled: Iterable[str]) -> bool:
-        """Whether a cell may stay empty: no run of a method that learns nothing is missing elsewhere, and the reverse."""
+        """Whether an empty cell is no missing run: a method fills either the untrained column or the others."""
         return bool(self.untrained) and (column == self.untrained) != (self.untrained in filled)
 
 
