@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 
@@ -49,12 +50,13 @@ class UpdatingTrainer(TrainerX):
         updates = self.updates(batch)
         while (update := self._next(updates)) is not None:
             names, parts = update
-            for name, value in parts.items():
-                if not torch.isfinite(value).all():
+            read = _read(parts)
+            for name, value in read.items():
+                if not math.isfinite(value):
                     raise UserError(self._where_not_finite(name, batch))
             self.step(parts["loss"], names)
-            shown |= {name: value.item() for name, value in parts.items()}
-            total += parts["loss"].item()
+            shown |= read
+            total += read["loss"]
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return shown | {"loss": total}
@@ -64,11 +66,11 @@ class UpdatingTrainer(TrainerX):
             return next(updates, None)
 
     def step(self, loss: Tensor, names: Names = None) -> None:
-        """One update of the named models, of everything registered without names; with `amp` through the scaler."""
+        """One update by a finite loss of the named models, of all without names; with `amp` through the scaler."""
         names = self.get_model_names(names)
         self.model_zero_grad(names)
         if self.scaler is None:
-            self.model_backward(loss)
+            loss.backward()
             self.after_backward(names)
             self.model_update(names)
             return
@@ -97,6 +99,12 @@ class UpdatingTrainer(TrainerX):
             f"training stopped at epoch {self.epoch + 1}, batch {self.batch_idx + 1}: {what} is the first tensor "
             f"that is not finite; lower OPTIM.LR ({self.cfg.OPTIM.LR}) or set TRAINER.{self.BLOCK}.PREC fp32"
         )
+
+
+def _read(parts: dict[str, Tensor]) -> dict[str, float]:
+    """Values of scalar tensors, in one copy from the device, which waits for it once."""
+    values = torch.cat([value.detach().reshape(1) for value in parts.values()])
+    return dict(zip(parts, values.tolist()))
 
 
 def _has_gradients(optimizer: torch.optim.Optimizer) -> bool:

@@ -4,18 +4,13 @@ torch's `nn.MultiheadAttention` hands its projection a transposed view when batc
 per token; here the projection sees the tokens as they lie in memory, which
 tests/promptshift/modeling/towers/test_blocks.py holds equal to open_clip's block.
 
-Shapes: N sequences, L tokens, P tokens seen before, D width, H heads.
+Shapes: N sequences, L tokens, D width, H heads.
 """
 
 from __future__ import annotations
 
-import functools
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-KeysValues = tuple[Tensor, Tensor]  # (N, H, L, D/H) each
 
 
 def is_plain(block: nn.Module) -> bool:
@@ -30,41 +25,39 @@ def is_plain(block: nn.Module) -> bool:
     )
 
 
-def run_block(
-    block: nn.Module, x: Tensor, past: KeysValues | None = None, causal: bool = False, rows: slice | None = None
-) -> tuple[Tensor, KeysValues]:
+def run_block(block: nn.Module, x: Tensor, mask: Tensor | None = None, rows: slice | Tensor | None = None) -> Tensor:
     """Run a plain block.
 
     Args:
         x: tokens (N, L, D).
-        past: keys and values of tokens that stand before all of x and are seen by all of them.
-        causal: a token of x sees those of x that stand before it, and itself; else all of x.
-        rows: which tokens of x are wanted behind the block, all without it. With `causal` it must reach to the last.
+        mask: what is added to the attention, (L, L) or (N or 1, 1, L, L): 0 where a token may look, else minus
+            infinity; without it every token sees all.
+        rows: which tokens of x are wanted after the block, the same of every sequence, or (N, L') of each; all
+            without it.
 
     Returns:
-        the wanted tokens (N, L', D), and the keys and values of all of x.
+        the wanted tokens (N, L', D).
     """
     attn, width = block.attn, block.attn.embed_dim
     h = block.ln_1(x)
     if rows is None:
         queries, keys, values = F.linear(h, attn.in_proj_weight, attn.in_proj_bias).chunk(3, dim=-1)
     else:
-        x, part = x[:, rows], h[:, rows]
+        x, part = _wanted(x, rows), _wanted(h, rows)
         queries = F.linear(part, attn.in_proj_weight[:width], attn.in_proj_bias[:width])
         keys, values = F.linear(h, attn.in_proj_weight[width:], attn.in_proj_bias[width:]).chunk(2, dim=-1)
-    queries, own = _heads(queries, attn), (_heads(keys, attn), _heads(values, attn))
-    seen = own if past is None else tuple(torch.cat(pair, dim=2) for pair in zip(past, own))
-    mask = _causal_mask(queries.shape[2], seen[0].shape[2], x.device) if causal and queries.shape[2] > 1 else None
-    out = F.scaled_dot_product_attention(queries, *seen, attn_mask=mask)  # (N, H, L', D/H)
+        mask = None if mask is None else _wanted(mask.expand(len(x), 1, -1, -1).squeeze(1), rows).unsqueeze(1)
+    out = F.scaled_dot_product_attention(*(_heads(t, attn) for t in (queries, keys, values)), attn_mask=mask)
     x = x + block.ls_1(attn.out_proj(out.transpose(1, 2).flatten(2)))
-    return x + block.ls_2(block.mlp(block.ln_2(x))), own
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+
+def _wanted(x: Tensor, rows: slice | Tensor) -> Tensor:
+    """Tokens (N, L, D) -> those of `rows` (N, L', D)."""
+    if isinstance(rows, slice):
+        return x[:, rows]
+    return x.gather(1, rows.unsqueeze(-1).expand(len(x), -1, x.shape[2]))
 
 
 def _heads(x: Tensor, attn: nn.MultiheadAttention) -> Tensor:
     return x.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)  # (N, L, D) -> (N, H, L, D/H)
-
-
-@functools.lru_cache(maxsize=256)
-def _causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
-    """(queries, keys), True where a query that stands among the last keys may look."""
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)

@@ -2,8 +2,8 @@
 
 Attention is causal, so nothing after the end-of-text position can change its output: the tower runs to the longest
 end-of-text position instead of all 77 (exact). Where all classes share [SOS, context], these tokens are the same
-for all of them and are computed once per context (exact too). tests/promptshift/modeling/towers/test_text_tower.py
-holds both equal to the plain run.
+for all of them and are computed once for many classes (exact too, see packing.py).
+tests/promptshift/modeling/towers/test_text_tower.py holds both equal to the plain run.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dassl.utils.errors import UserError
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.tokens import tokenize
 from promptshift.modeling.towers.blocks import is_plain, run_block
+from promptshift.modeling.towers.packing import Packing, pack, room_for
 from promptshift.modeling.towers.projection import layer_norm, project_features
 
 MAX_TOKENS = 16384  # per chunk: about 3 GB of activations with gradients at width 512, 12 layers, fp16
@@ -89,10 +90,10 @@ class TextTower:
     def _run(self, x: Tensor, eot: Tensor, *deep: Tensor) -> Tensor:
         length = x.shape[1]
         x = x.to(self.clip.dtype) + self.positions[:length].to(self.clip.dtype)
-        mask = None if self.is_plain else self.mask[:length, :length].to(x.dtype)
+        mask = self.mask[:length, :length].to(x.dtype)
         for i, block in enumerate(self.blocks):
             x = _with_deep(x, deep, i)
-            x = run_block(block, x, causal=True)[0] if self.is_plain else block(x, attn_mask=mask)
+            x = run_block(block, x, mask) if self.is_plain else block(x, attn_mask=mask)
         return self._project(x[torch.arange(x.shape[0], device=x.device), eot])
 
     def _project(self, x: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ class TextTower:
         return project_features(x, self.projection)
 
     def encode_shared(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
-        """Runs G contexts against K classes; the prefix of a context is computed once for all its classes.
+        """Runs G contexts against K classes; many classes stand behind one copy of their context.
 
         Args:
             prefix: (G, P, D) embeddings of [SOS, context, words that all classes share].
@@ -114,30 +115,30 @@ class TextTower:
         if not self.is_plain:
             return self._encode_product(prefix, suffix, suffix_eot, deep)
         n, start = prefix.shape[:2]
-        recompute = n * (start + int((suffix_eot + 1).sum())) > self.max_tokens
-        groups, columns = [], []
-        for end in torch.unique(suffix_eot).tolist():  # equal lengths: no padding is computed
-            rows = (suffix_eot == end).nonzero().flatten()
-            for part in rows.split(max(1, (self.max_tokens - start) // (end + 1))):
-                per = max(1, self.max_tokens // (start + len(part) * (end + 1)))
-                piece = suffix[part.to(suffix.device), : end + 1]
-                groups.append(_in_chunks(partial(self._run_shared, piece), per, (prefix, *deep), recompute))
-            columns.append(rows)
-        order = torch.argsort(torch.cat(columns)).to(prefix.device)
-        return torch.cat(groups, dim=1)[:, order]
+        lengths = tuple((suffix_eot + 1).tolist())
+        room = room_for(prefix.shape[2], start, self.max_tokens)
+        packing = pack(lengths, suffix.shape[1], start, room, self.clip.dtype, prefix.device)
+        recompute = n * packing.positions.numel() > self.max_tokens
+        columns = []
+        for part in packing.split(self.max_tokens):
+            per = max(1, self.max_tokens // part.positions.numel())
+            columns.append(_in_chunks(partial(self._run_packed, part, suffix), per, (prefix, *deep), recompute))
+        return torch.cat(columns, dim=1)[:, packing.order]
 
-    def _run_shared(self, suffix: Tensor, prefix: Tensor, *deep: Tensor) -> Tensor:
-        n, k, dtype = prefix.shape[0], suffix.shape[0], self.clip.dtype
-        start, end = prefix.shape[1], prefix.shape[1] + suffix.shape[1]
-        positions = self.positions.to(dtype)
-        x = prefix.to(dtype) + positions[:start]  # (G, P, D)
-        y = (suffix.to(dtype) + positions[start:end]).repeat(n, 1, 1)  # (G*K, S, D)
-        for i, block in enumerate(self.blocks):
-            last = slice(-1, None) if i == len(self.blocks) - 1 else None  # behind the last block one token is read
-            x, past = run_block(block, _with_deep(x, deep, i), causal=True, rows=last)
-            past = tuple(t.repeat_interleave(k, dim=0) for t in past)
-            y, _ = run_block(block, y, past, causal=True, rows=last)
-        return self._project(y[:, -1]).unflatten(0, (n, k))  # (G, K, E)
+    def _run_packed(self, packing: Packing, suffix: Tensor, prefix: Tensor, *deep: Tensor) -> Tensor:
+        """Features (G, R * C, E) of the classes in the sequences of a packing."""
+        n, rows, dtype = prefix.shape[0], len(packing.tokens), self.clip.dtype
+        names = suffix.flatten(0, 1)[packing.tokens].to(dtype)  # (R, T - P, D)
+        shared = prefix.to(dtype).unsqueeze(1).expand(-1, rows, -1, -1)
+        x = torch.cat([shared, names.expand(n, -1, -1, -1)], dim=2) + self.positions.to(dtype)[packing.positions]
+        x = x.flatten(0, 1)  # (G * R, T, D)
+        deep = [prompt.repeat_interleave(rows, dim=0) for prompt in deep]
+        mask, pooled = (t.repeat(n, *[1] * (t.dim() - 1)) if rows > 1 else t for t in (packing.mask, packing.pooled))
+        for i, block in enumerate(self.blocks[:-1]):
+            x = run_block(block, _with_deep(x, deep, i), mask)
+        x = _with_deep(x, deep, len(self.blocks) - 1)
+        x = run_block(self.blocks[-1], x, mask, pooled)  # one token a class is read
+        return self._project(x).unflatten(0, (n, rows)).flatten(1, 2)
 
     def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor]) -> Tensor:
         n, k = prefix.shape[0], suffix.shape[0]

@@ -109,7 +109,7 @@ def _per_image(prompts: Tensor, x: Tensor) -> Tensor:
 def _run(block: nn.Module, x: Tensor, only_class_token: bool) -> Tensor:
     """A block's output (B, L, W); at the class token alone (B, 1, W) where nothing reads the others."""
     if is_plain(block):
-        return run_block(block, x, rows=slice(0, 1) if only_class_token else None)[0]
+        return run_block(block, x, rows=slice(0, 1) if only_class_token else None)
     return block(x)[:, :1] if only_class_token else block(x)
 
 
