@@ -50,11 +50,12 @@ def build_data_loader(
     sampler = build_sampler(sampler_type, cfg, data_source, batch_size, n_domain, n_ins)
     seed = max(cfg.SEED, 0)
     wrapper = DatasetWrapper if dataset_wrapper is None else dataset_wrapper
-    loader = DataLoader(
+    loader = _EpochLoader(
         wrapper(cfg, data_source, transform=tfm, is_train=is_train),
         batch_size=batch_size,
         sampler=SeededSampler(sampler, None if is_train else seed),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        persistent_workers=is_train and cfg.DATALOADER.NUM_WORKERS > 0,  # read every epoch
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
         worker_init_fn=_seed_worker,
@@ -67,6 +68,15 @@ def build_data_loader(
             f"{len(data_source)} images; lower DATALOADER.*.BATCH_SIZE"
         )
     return loader
+
+
+class _EpochLoader(DataLoader):
+    """A loader whose workers may outlive an epoch; it draws from the generators what one with new workers draws."""
+
+    def __iter__(self) -> Iterator:
+        if self.persistent_workers and self._iterator is not None:
+            torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # the seed of workers made anew
+        return super().__iter__()
 
 
 def _seed_worker(worker_id: int) -> None:

@@ -105,12 +105,12 @@ class RandomDomainSampler(_PlannedSampler):
         return random.sample(self.domains, self.n_domain)
 
     def _plan(self) -> list[int]:
-        left = {domain: list(indices) for domain, indices in self.domain_dict.items()}
+        left = {domain: _Remaining(domain, indices) for domain, indices in self.domain_dict.items()}
         order: list[int] = []
         stop = False
         while not stop:
             for domain in self._domains_of_a_batch():
-                order += _draw(left, domain, self.n_img_per_domain)
+                order += left[domain].draw(self.n_img_per_domain)
                 stop |= len(left[domain]) < self.n_img_per_domain
         return order
 
@@ -175,17 +175,45 @@ def _indices_by(data_source: Sequence[Datum], field: str) -> dict[int, list[int]
     return dict(groups)
 
 
-def _draw(left: dict[int, list[int]], domain: int, count: int) -> list[int]:
-    """Draw ``count`` indices of a domain and take them out of ``left``."""
-    if len(left[domain]) < count:
-        raise UserError(
-            f"domain {domain} has fewer images than its {count} places in one batch; "
-            "lower DATALOADER.TRAIN_X.BATCH_SIZE"
-        )
-    drawn = random.sample(left[domain], count)
-    taken = set(drawn)
-    left[domain] = [index for index in left[domain] if index not in taken]
-    return drawn
+class _Remaining:
+    """Indices of one domain that are still to be drawn, in their order.
+
+    Taking an index out of a list moves all behind it, for every image of an epoch. Here a block alone is moved, and
+    the blocks before it are counted together.
+    """
+
+    BLOCK = 512
+
+    def __init__(self, domain: int, indices: list[int]) -> None:
+        self.domain = domain
+        self.blocks = [indices[at : at + self.BLOCK] for at in range(0, len(indices), self.BLOCK)]
+        self.sizes = np.array([len(block) for block in self.blocks], dtype=np.int64)
+        self.size = len(indices)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def draw(self, count: int) -> list[int]:
+        """Draw ``count`` of them as ``random.sample`` would from their list, and take them out.
+
+        Raises:
+            UserError: fewer are left.
+        """
+        if self.size < count:
+            raise UserError(
+                f"domain {self.domain} has fewer images than its {count} places in one batch; "
+                "lower DATALOADER.TRAIN_X.BATCH_SIZE"
+            )
+        places = random.sample(range(self.size), count)
+        ends = self.sizes.cumsum()
+        blocks = np.searchsorted(ends, places, side="right").tolist()
+        inside = [place - int(ends[b] - self.sizes[b]) for b, place in zip(blocks, places, strict=True)]
+        drawn = [self.blocks[b][at] for b, at in zip(blocks, inside, strict=True)]
+        for b, at in sorted(zip(blocks, inside, strict=True), reverse=True):  # later places first, which moves no other
+            del self.blocks[b][at]
+            self.sizes[b] -= 1
+        self.size -= count
+        return drawn
 
 
 def build_sampler(

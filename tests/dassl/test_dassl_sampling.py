@@ -235,3 +235,20 @@ def test_an_empty_or_unnamed_dataset_is_named(toy):
         DataManager(toy_world.toy_cfg(toy, "DATASET.NAME", ""))
     with pytest.raises(UserError, match="unknown DATASET 'Toyy'; did you mean 'Toy'"):
         DataManager(toy_world.toy_cfg(toy, "DATASET.NAME", "Toyy"))
+
+
+def test_large_domains_are_drawn_as_from_lists_that_shrink():
+    source = [Datum(f"{i}", 0, i % 3, "c") for i in range(5000)]
+    random.seed(3)
+    left = {domain: [i for i in range(5000) if i % 3 == domain] for domain in range(3)}
+    expected = []
+    while min(map(len, left.values())) >= 11:
+        for domain in random.sample(list(left), 3):
+            drawn = random.sample(left[domain], 11)
+            left[domain] = [i for i in left[domain] if i not in drawn]
+            expected += drawn
+    random.seed(3)
+    sampler = build_sampler("RandomDomainSampler", data_source=source, batch_size=33)
+    assert len(sampler) == len(expected)
+    random.seed(3)
+    assert list(sampler) == expected
