@@ -39,7 +39,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["promptshift*", "dassl*"]),
-    package_data={"promptshift.mini": ["*.npz", "*.md"]},
+    package_data={"promptshift": ["py.typed"], "promptshift.mini": ["*.npz", "*.md"]},
     cmdclass={"build_py": BuildWithHouse},
     entry_points={"console_scripts": ["promptshift = promptshift.cli:main"]},
     install_requires=[
