@@ -22,15 +22,15 @@ show(__name__)
 register_embedded(("mini", "mini_large"), _load_mini)
 
 
-_MODULES = ("losses", "api")
+_MODULES = ("losses", "results", "api")
 _NAMES = {
-    **dict.fromkeys(("Run", "load", "train", "results", "methods", "datasets"), "promptshift.api"),
+    **dict.fromkeys(("Run", "load", "train", "methods", "datasets"), "promptshift.api"),
     "UserError": "dassl.utils.errors",
     "PromptLearner": "promptshift.modeling.prompts",
     "TextTower": "promptshift.modeling.towers.text_tower",
     "load_clip": "promptshift.modeling.clip",
 }
-__all__ = [*_NAMES, "losses"]
+__all__ = [*_NAMES, "losses", "results"]
 
 
 def __getattr__(name: str) -> object:

@@ -218,38 +218,6 @@ def _words(
     return [*call.argv, "PROTOCOL", ""]
 
 
-def results(*folders: str | Path) -> Any:
-    """Return every finished run below folders, one row each: a pandas DataFrame where pandas is installed, else dicts.
-
-    Columns: folder, trainer, protocol, dataset, backbone, source_domains, target_domains, classes, shots, split,
-    selection, seed, every metric, and seconds.
-
-    Args:
-        folders: roots to look below; OUTPUT when none is named.
-
-    Raises:
-        UserError: a root is no folder, or has no run below it.
-    """
-    from promptshift.paths import output_root
-    from promptshift.results.collect import collect
-
-    rows = [_row(found) for found in collect(folders or [output_root()]) if found.record is not None]
-    try:
-        import pandas
-    except ImportError:
-        return rows
-    return pandas.DataFrame(rows)
-
-
-def _row(found: Any) -> dict[str, Any]:
-    record = found.record
-    keys = "trainer protocol dataset backbone source_domains target_domains classes shots split selection seed".split()
-    return {"folder": str(found.folder), **{key: record[key] for key in keys}} | {
-        **record["metrics"],
-        "seconds": record["seconds"],
-    }
-
-
 def methods() -> list[str]:
     """Return the names of all trainers, in alphabetical order."""
     from dassl.engine import TRAINER_REGISTRY

@@ -8,7 +8,8 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 # From the street door down; a room imports those that stand after it, and itself.
 ROOMS = (
-    "promptshift/cli", "promptshift/report", "promptshift/studies", "promptshift/protocols", "promptshift/launch",
+    "promptshift/cli", "promptshift/api", "promptshift/report", "promptshift/studies", "promptshift/protocols",
+    "promptshift/launch",
     "trainers", "promptshift/adapting", "promptshift/bases", "promptshift/runs", "promptshift/results", "datasets",
     "clip", "promptshift/mini", "promptshift/modeling", "promptshift/paths", "promptshift/discovery",
     "promptshift/randomness", "promptshift/losses", "dassl",

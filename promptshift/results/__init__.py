@@ -10,4 +10,22 @@ papers      published numbers (`papers/*.yaml`)
 parse_logs  reading accuracies out of CoOp-style log files
 upstream_logs  runs of other repositories, from their log files
 significance  paired tests of one method against another
+rows        finished runs as rows, for notebooks: `promptshift.results(FOLDER)`
 """
+
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _Results(ModuleType):
+    """This package, which may be called: `promptshift.results(FOLDER)` is what a notebook writes."""
+
+    def __call__(self, *folders: Any) -> Any:
+        """Return the finished runs below folders; see `promptshift.results.rows.rows`."""
+        from promptshift.results.rows import rows
+
+        return rows(*folders)
+
+
+sys.modules[__name__].__class__ = _Results
