@@ -20,7 +20,13 @@ def test_regenerated_weights_are_the_recipe_s(kind):
     checks = GOLDEN[f"weight_checks_{kind}"]
     assert set(checks) <= set(state) and {key for key in state if key.startswith("visual.")} <= set(checks)
     for key, check in checks.items():
-        assert float(state[key].double().norm()) == pytest.approx(check["l2"], rel=1e-6, abs=1e-7), key
+        value = state[key].double()
+        assert float(value.norm()) == pytest.approx(check["l2"], rel=1e-6, abs=1e-7), key
+        assert float(value.sum()) == pytest.approx(check["sum"], rel=1e-6, abs=1e-6 * check["l2"]), key
+        assert float(value.flatten()[0]) == pytest.approx(check["first"], rel=1e-6, abs=1e-9), key
+    images, check = recipe.images().double(), GOLDEN["input_checks"]["images_1001_4x3x32x32"]
+    assert float(images.sum()) == pytest.approx(check["sum"], rel=1e-6)
+    assert images.flatten()[:3].tolist() == pytest.approx(check["first3"], rel=1e-6)
 
 
 @pytest.mark.parametrize("kind, res", [("vit", 32), ("rn", 64)])
