@@ -71,10 +71,10 @@ def test_every_step_is_that_of_the_released_code(case):
         return value
 
     values, _ = adapt(seen.start, loss, c["steps"], c["lr"], trainer.options.WEIGHT_DECAY)
-    first_is_exact = [5e-5] + [2e-3] * (c["steps"] - 1)  # AdamW's first step turns signs that are rounding noise
-    for found, expected, rel in zip(losses, golden["loss_per_step"], first_is_exact, strict=True):
+    exact_first = [5e-5] + [1e-3] * (c["steps"] - 1)  # AdamW turns signs that are rounding noise; measured 2e-6
+    for found, expected, rel in zip(losses, golden["loss_per_step"], exact_first, strict=True):
         assert found == pytest.approx(expected, rel=rel)
-    for found, check, rel in zip(gradients, golden["grad_per_step"], [3e-4, 2e-3]):
+    for found, check, rel in zip(gradients, golden["grad_per_step"], [3e-4, 1e-3]):
         assert float(found.norm()) == pytest.approx(check["l2"], rel=rel)
         assert recipe.probe("ctx", found) == pytest.approx(check["probe"], abs=10 * rel * check["l2"])
     assert len(gradients) == len(golden["grad_per_step"]) == c["steps"]

@@ -149,6 +149,29 @@ def test_the_gradient_is_that_of_float32(case, precision, seed):
     assert (share_of_descent(found, expected) > 1 - 2 * lack).all()  # AdamW's first step goes down as float32's does
 
 
+@pytest.mark.parametrize(
+    "case, without",
+    [
+        ("PromptAlign", dict(TPT_LOSS=False)),
+        ("PromptAlign", dict(DISTR_ALIGN=False)),
+        ("PromptSync, alignment", dict(ALIGN_WITH=["text"])),
+        ("PromptSync, alignment", dict(ALIGN_WITH=["cls"])),
+        ("PromptSync, all losses", dict(ENTROPY_W=0.0)),
+        ("PromptSync, all losses", dict(DISCRIMINATE="off")),
+        ("PromptSync, all losses", dict(ALIGN=False)),
+        ("PromptSync, all losses", dict(ALIGN_WITH=["text", "cls"])),
+        ("PromptSync, all losses", dict(ALIGN_WITH=["text", "vision"])),
+        ("PromptSync, all losses", dict(ALIGN_WITH=["cls", "vision"])),
+    ],
+)
+def test_the_bounds_are_narrow_enough_to_notice_a_term_that_is_missing(case, without):
+    full, views, expected = in_float32(case, 0)
+    trainer = golden_trainer(case, **without)
+    trainer.source = full.source
+    widest = max(MEASURED[case, precision][0] for precision in PRECISIONS)
+    assert (error(gradient(trainer, views), expected) > 2 * widest).all()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_fp16_moves_the_logits_as_float32_does(case):
     expected, views, _ = in_float32(case, 0)
