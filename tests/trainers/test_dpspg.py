@@ -17,6 +17,7 @@ from trainers.dpspg import DPSPG, DPSPGLabels
 CASES = recipe.golden("dpspg")["cases"]
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", ["stage1_words", "stage1_recipe_ctx"])
 def test_stage_one_step(case):
     golden = CASES[case]
@@ -69,6 +70,7 @@ def stage_two(**options):
     return trainer, generators, golden
 
 
+@pytest.mark.stored
 def test_stage_two_step():
     trainer, generators, golden = stage_two()
     data, cfg = batch(), golden["layer_cfg"]

@@ -56,6 +56,7 @@ def of_one_image(values):
     return {name.removeprefix("prompt_learner."): value[0] for name, value in values.items()}
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_an_image_is_adapted_as_by_the_released_code(case):
     trainer, golden = golden_promptalign(case)
@@ -82,6 +83,7 @@ def test_an_image_is_adapted_as_by_the_released_code(case):
     assert_logits(trainer.predict(views[:, 0]), golden["logits_view0_init"])  # the next image starts anew
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", [case for case in CASES if "distr_loss_unweighted" in CASES[case]])
 def test_alignment_of_the_layers_that_the_released_code_sums(case):
     trainer, golden = golden_promptalign(case)

@@ -73,6 +73,7 @@ def golden_promptkd(case, names=tuple(FILE["classnames"])):
     return trainer
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_equals_the_released_code(case):
     golden, images = CASES[case], recipe.images()

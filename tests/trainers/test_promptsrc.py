@@ -49,6 +49,7 @@ def golden_promptsrc(case, **options):
     return trainer, golden
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_equals_the_released_code(case):
     trainer, golden = golden_promptsrc(case)
@@ -63,6 +64,7 @@ def test_a_step_equals_the_released_code(case):
     assert_sgd_step(trainer, trainer.prompt_learner, golden, batch())
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_each_term_equals_the_released_code_s(case):
     trainer, golden = golden_promptsrc(case)
@@ -84,6 +86,7 @@ def test_weights_of_epochs_are_the_released_ones(case):
     np.testing.assert_allclose(weights / weights.sum(), GOLDEN["gpa_weights_epoch_1_to_N"][case], rtol=1e-5)
 
 
+@pytest.mark.stored
 def test_three_epochs_end_in_the_released_mean():
     trainer, _ = golden_promptsrc("v3_t3_n2", GPA_MEAN=2.0, GPA_STD=1.0)
     expected = GOLDEN["gpa_run_3_epochs_1_batch_each_mean2_std1"]

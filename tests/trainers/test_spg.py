@@ -21,6 +21,7 @@ CASES = recipe.golden("spg")["cases"]
 GAN_CASES = [name for name in CASES if name.startswith("gan")]
 
 
+@pytest.mark.stored
 def test_stage_one_step():
     golden, data = CASES["stage1_coop_like"], batch()
     trainer = trainer_on_golden_clip(SPGLabels)
@@ -90,6 +91,7 @@ def gradients_before_clipping(trainer):
     return norms
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", GAN_CASES)
 def test_gan_step(case):
     trainer, golden = gan(case)

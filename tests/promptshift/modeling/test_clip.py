@@ -13,11 +13,12 @@ from promptshift.modeling.tokens import clean_name, tokenize
 
 GOLDEN = recipe.golden("zeroshot")
 # Largest difference to float32 that 6 seeds of weights and images had, with AVX2 and without vector instructions
-# (ATEN_CPU_CAPABILITY=default): of coordinates of features of length 1, of images and classes, and of logits, which are
-# 4.5 large on average. Tests allow twice as much, for processors that round elsewhere.
+# (ATEN_CPU_CAPABILITY=default): of coordinates of features of length 1, of images and classes, and of logits, which
+# are 0.6 to 4.5 large on average. Tests allow twice as much, for processors that round elsewhere.
 HALF_PRECISION = {"fp16": (0.0006, 0.012), "bf16": (0.0044, 0.092), "amp": (0.0044, 0.086)}
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("kind", ["vit", "rn"])
 def test_regenerated_weights_are_the_recipe_s(kind):
     state = recipe.state_dict(kind)
@@ -33,6 +34,7 @@ def test_regenerated_weights_are_the_recipe_s(kind):
     assert images.flatten()[:3].tolist() == pytest.approx(check["first3"], rel=1e-6)
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("kind, res", [("vit", 32), ("rn", 64)])
 def test_zeroshot_features_and_logits(kind, res):
     case, clip = GOLDEN["cases"][kind], recipe.clip(kind)
@@ -48,6 +50,7 @@ def test_zeroshot_features_and_logits(kind, res):
     np.testing.assert_allclose(logits, case["logits"], atol=1e-4)
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("form", ["state_dict", "wrapped", "torchscript", "safetensors"])
 @pytest.mark.parametrize("kind, res", [("vit", 32), ("rn", 64)])
 def test_local_weights_load_in_every_form_without_rounding(tmp_path, form, kind, res):
@@ -103,7 +106,7 @@ def test_lower_precisions_stay_close(kind, res, precision):
     apart = [(ours - theirs).abs().max().item() for ours, theirs in zip(found, expected)]
     of_features, of_logits = HALF_PRECISION[precision]
     assert 0 < max(apart[:2]) < 2 * of_features  # 0: it was no half precision
-    assert 0 < apart[2] < 2 * of_logits < 0.1 * expected[2].abs().mean()
+    assert 0 < apart[2] < 2 * of_logits < 0.5 * expected[2].abs().mean()
 
 
 @pytest.mark.parametrize("kind, res", [("vit", 32), ("rn", 64)])

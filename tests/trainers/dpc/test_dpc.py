@@ -55,6 +55,7 @@ def golden_dpc(*opts):
     return trainer
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case, no_alias", CASES)
 def test_a_step_equals_the_released_code(case, no_alias):
     golden = FILE["variant_no_alias" if no_alias else "cases"][case]
