@@ -26,6 +26,7 @@ def golden_clip(kind="vit", design=None):
     return clip.build_model(recipe.state_dict(kind), design).float()
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("kind", ["vit", "rn"])
 @pytest.mark.parametrize("design", [None, NO_PROMPTS])
 def test_zero_shot_numbers_of_the_released_code(kind, design):

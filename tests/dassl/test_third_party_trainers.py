@@ -42,6 +42,7 @@ GOLDEN = {
 DEFAULTS = {"coop": dict(CTX_INIT=""), "maple": {}, "ivlp": dict(N_CTX_VISION=2, N_CTX_TEXT=2, CTX_INIT="a photo of a")}
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("file, case", [(file, case) for file, cases in GOLDEN.items() for case in cases])
 def test_a_step_equals_the_released_code_on_its_own_clip(file, case, monkeypatch):
     module, golden = drop_in(file, monkeypatch), recipe.golden(file)["cases"][case]

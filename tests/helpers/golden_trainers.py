@@ -33,6 +33,12 @@ def assert_logits(actual, expected, atol=1e-4):
     np.testing.assert_allclose(actual.detach(), expected, atol=atol)
 
 
+def assert_token_ids(template, expected):
+    """Token ids of every class up to its end of text, with nothing behind it."""
+    rows = [row[: end + 1] for row, end in zip(template.tokens.tolist(), template.eot.tolist(), strict=True)]
+    assert rows == expected and not any(any(row[len(ids) :]) for row, ids in zip(template.tokens.tolist(), expected))
+
+
 def assert_gradients(parameters, expected):
     """Norm and direction of gradients (tolerances of the recipe, section 5)."""
     for name, check in expected.items():
@@ -59,6 +65,9 @@ def assert_sgd_step(trainer, module, golden, data):
         assert_logits(trainer.predict(data["img"]), golden["logits_init"])
     parts = trainer.loss(data)
     assert parts["loss"].item() == pytest.approx(golden["loss_summary"]["loss"], rel=5e-5)
+    called = golden["functional_losses_in_call_order"] if "functional_losses_in_call_order" in golden else {}
+    if len(called) == 1:  # regularisers have tests of their own
+        assert [parts["loss"].item()] == pytest.approx(called["cross_entropy"], rel=5e-5)
     parts["loss"].backward()
     assert_gradients(parameters, golden["grad"])
     sgd(module.parameters()).step()

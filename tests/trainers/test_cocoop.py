@@ -24,6 +24,7 @@ def golden_cocoop(case, **options):
     return trainer, learner, golden
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_equals_the_released_code(case):
     trainer, learner, golden = golden_cocoop(case)

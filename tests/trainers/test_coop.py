@@ -18,6 +18,7 @@ from trainers.coop import CoOp
 CASES = recipe.golden("coop")["cases"]
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_three_steps_equal_the_released_code(case):
     golden, config = CASES[case], CASES[case]["config"]

@@ -17,6 +17,7 @@ from trainers.dpspg import DPSPG, DPSPGLabels
 CASES = recipe.golden("dpspg")["cases"]
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", ["stage1_words", "stage1_recipe_ctx"])
 def test_stage_one_step(case):
     golden = CASES[case]
@@ -27,6 +28,7 @@ def test_stage_one_step(case):
             assert row[: len(ids)] == ids
     if isinstance(golden["trainable"], dict):  # the other case starts from the words
         learner.load_state_dict({name: recipe.train_value(**t) for name, t in golden["trainable"].items()})
+    assert (trainer.options.POS_WEIGHT or trainer.num_classes - 1) == golden["pos_weight"]
     parameters, data = {"pos_ctx": learner.pos_ctx, "neg_ctx": learner.neg_ctx}, batch()
     assert_parameters(parameters, golden["param_init"], rel=1e-6)
     _assert_scores(trainer, data, golden["logits_init"], 1e-4)
@@ -68,9 +70,16 @@ def stage_two(**options):
     return trainer, generators, golden
 
 
+@pytest.mark.stored
 def test_stage_two_step():
     trainer, generators, golden = stage_two()
-    data = batch()
+    data, cfg = batch(), golden["layer_cfg"]
+    assert data["domain"].tolist() == golden["domains_of_batch"]
+    for generator in generators.values():
+        layers = generator.transformer_encoder.layers
+        assert (len(layers), layers[0].self_attn.num_heads) == (cfg["n_layers"], cfg["nhead"])
+        assert (layers[0].linear1.out_features, layers[0].norm1.eps) == (cfg["dim_feedforward"], cfg["ln_eps"])
+        assert layers[0].norm_first == cfg["norm_first"] and generator.transformer_encoder.norm is None
     with torch.no_grad():
         for generator in generators.values():
             generator.eval()
@@ -79,7 +88,10 @@ def test_stage_two_step():
         assert_logits(trainer.predict(data["img"]), golden["test_logits_init_alpha_0_pos_only"])
         trainer.options.ALPHA = 0.2
         contexts = trainer.contexts("pos", trainer.encode_images(data["img"]))
-        assert float(contexts.norm()) == pytest.approx(golden["pos_gen_eval_init"]["l2"], rel=1e-5)
+        check = golden["pos_gen_eval_init"]
+        assert float(contexts.norm()) == pytest.approx(check["l2"], rel=1e-5)
+        assert recipe.probe("posgen", contexts) == pytest.approx(check["probe"], abs=1e-3 * check["l2"])
+        assert_logits(contexts[0, 0, :8], check["first8_of_image0_token0"])
     optimizers = [torch.optim.AdamW(g.train().parameters(), lr=2e-3, weight_decay=1e-4) for g in generators.values()]
     parts = trainer.loss(data)
     summary = golden["loss_summary"]
@@ -88,6 +100,11 @@ def test_stage_two_step():
     parts["loss"].backward()
     for letter, generator in generators.items():
         assert_gradients(dict(generator.named_parameters()), golden[f"grad_{letter}"])
+    (split,) = (value for key, value in golden.items() if key.startswith("in_proj_grad_q_k_v_l2"))
+    for layer, released in zip(generators["P"].transformer_encoder.layers, split.values(), strict=True):
+        q, k, v = (part.norm().item() for part in layer.self_attn.in_proj_weight.grad.chunk(3))
+        assert q == pytest.approx(released["q"], abs=1e-6) and k == pytest.approx(released["k"], abs=1e-6)
+        assert v == pytest.approx(released["v"], rel=3e-4)
     for optimizer in optimizers:
         optimizer.step()
     for letter, generator in generators.items():

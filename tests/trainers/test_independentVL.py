@@ -4,7 +4,7 @@ import pytest
 
 import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
-from helpers.golden_trainers import assert_sgd_step, batch, trainer_on_golden_clip
+from helpers.golden_trainers import assert_sgd_step, assert_token_ids, batch, trainer_on_golden_clip
 from trainers.independentVL import IVLP
 from trainers.vpt import VPT
 
@@ -25,10 +25,12 @@ def golden_ivlp(case):
     return trainer, golden
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_equals_the_released_code(case):
     trainer, golden = golden_ivlp(case)
     assert set(trainer.prompt_learner.state_dict()) == set(golden["trainable"])
+    assert_token_ids(trainer.prompt_learner.template, golden["token_ids"])
     assert_sgd_step(trainer, trainer.prompt_learner, golden, batch())
 
 

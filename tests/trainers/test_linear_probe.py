@@ -36,6 +36,7 @@ def test_probabilities_are_scikit_learn_s(probe, classes):
     assert (found[:, absent] == 0).all()
 
 
+@pytest.mark.stored
 def test_features_are_clip_s_own(probe):
     features = recipe.golden("zeroshot")["cases"]["vit"]["image_features_unnormalised"]
     np.testing.assert_allclose(probe.encode_images(recipe.images()), features, atol=1e-4)

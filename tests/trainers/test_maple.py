@@ -34,6 +34,7 @@ def released_clip():
     return {**clip, "prompt_learner.token_prefix": tokens, "prompt_learner.token_suffix": tokens}
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_equals_the_released_code(case):
     trainer, golden = golden_maple(case)

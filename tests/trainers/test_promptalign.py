@@ -7,8 +7,15 @@ import pytest
 import torch
 
 import helpers.goldens_recipe as recipe
-from helpers.golden_trainers import assert_gradients, assert_logits, assert_parameters, trainer_on_golden_clip
+from helpers.golden_trainers import (
+    assert_gradients,
+    assert_logits,
+    assert_parameters,
+    assert_token_ids,
+    trainer_on_golden_clip,
+)
 from promptshift.adapting.steps import adapt
+from promptshift.losses import marginal_entropy
 from promptshift.modeling.prototypes import SourcePrototypes
 from trainers.promptalign import PromptAlign
 
@@ -49,14 +56,19 @@ def of_one_image(values):
     return {name.removeprefix("prompt_learner."): value[0] for name, value in values.items()}
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_an_image_is_adapted_as_by_the_released_code(case):
     trainer, golden = golden_promptalign(case)
     views = recipe.images(tag=2001, batch=64).unsqueeze(0)
+    assert_token_ids(trainer.template, golden["token_ids"])
     with torch.no_grad():
         seen = trainer.see(views)
     assert_logits(seen.logits[:, 0], golden["logits_view0_init"])
     assert trainer.confident(seen)[0].tolist() == golden["selected_idx"]
+    if "avg_entropy" in golden:
+        entropy = marginal_entropy(seen.logits[:, golden["selected_idx"]])
+        assert entropy.tolist() == pytest.approx([golden["avg_entropy"]], rel=5e-5)
     values = {name: value.clone().requires_grad_() for name, value in seen.start.items()}
     trainer.adaptation_loss(values, seen).sum().backward()
     gradients = {name: torch.zeros_like(value) if value.grad is None else value.grad for name, value in values.items()}
@@ -71,6 +83,7 @@ def test_an_image_is_adapted_as_by_the_released_code(case):
     assert_logits(trainer.predict(views[:, 0]), golden["logits_view0_init"])  # the next image starts anew
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", [case for case in CASES if "distr_loss_unweighted" in CASES[case]])
 def test_alignment_of_the_layers_that_the_released_code_sums(case):
     trainer, golden = golden_promptalign(case)
@@ -80,7 +93,12 @@ def test_alignment_of_the_layers_that_the_released_code_sums(case):
         _, tokens = trainer.view_features(trainer.prompt_learner.prompts(seen.start), kept)
         means = [layer[0].mean(dim=0) for layer in tokens]
         np.testing.assert_allclose([mean.norm() for mean in means], golden["out_mean_l2_per_layer"], rtol=5e-5)
+        assert [len(tokens), *tokens[0].shape[2:]] == golden["stat_shape"]
+        variances = [layer[0].var(dim=0, unbiased=False) for layer in tokens]
+        np.testing.assert_allclose([x.norm() for x in variances], golden["out_var_l2_per_layer"], rtol=5e-5)
         layers = golden["config"]["t"] - golden["config"]["f"]
+        assert trainer.options.DISTR_LOSS_W / layers == pytest.approx(golden["weight_applied_to_distr_loss"])
+        assert layers - 1 == len(golden["layers_actually_summed"])
         assert trainer.alignment(tokens).item() * layers == pytest.approx(golden["distr_loss_unweighted"], rel=5e-5)
     trainer.options.RELEASED_LAYERS = False
     summed = trainer.alignment(tokens).item() * layers

@@ -73,6 +73,7 @@ def golden_promptkd(case, names=tuple(FILE["classnames"])):
     return trainer
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_equals_the_released_code(case):
     golden, images = CASES[case], recipe.images()
@@ -86,7 +87,14 @@ def test_a_step_equals_the_released_code(case):
     with torch.no_grad():
         assert_logits(trainer.predict(images), golden["student_logits_eval_init"])
     trainer.set_model_mode("train")
+    with torch.no_grad():
+        statistics = {name: value.clone() for name, value in trainer.student.VPT_image_trans.state_dict().items()}
+        logits = trainer.clip.logit_scale * trainer.image_features(images) @ classes.T
+        assert_logits(logits, golden["student_logits_train_mode_bn_batch_stats"])
+        trainer.student.VPT_image_trans.load_state_dict(statistics)
     parts = trainer.loss({"img": images})
+    kl = golden["kl_sum_before_T2_over_numel"] * golden["config"]["T"] ** 2 / logits.numel()
+    assert parts["loss"].item() == pytest.approx(golden["config"]["w"] * kl, rel=5e-5)
     assert parts["loss"].item() == pytest.approx(golden["loss_summary"]["loss"], rel=5e-5)
     parts["loss"].backward()
     student = dict(trainer.student.named_parameters())

@@ -12,6 +12,7 @@ from helpers.golden_trainers import (
     assert_logits,
     assert_parameters,
     assert_sgd_step,
+    assert_token_ids,
     batch,
     sgd,
     trainer_on_golden_clip,
@@ -48,18 +49,29 @@ def golden_promptsrc(case, **options):
     return trainer, golden
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_equals_the_released_code(case):
     trainer, golden = golden_promptsrc(case)
-    assert sorted(IMAGENET_60) == sorted(GOLDEN["templates"])
+    assert sorted(IMAGENET_60) == sorted(GOLDEN["templates"]) and len(IMAGENET_60) == GOLDEN["n_templates"]
+    assert_token_ids(trainer.prompt_learner.template, golden["token_ids"])
     hand = F.normalize(torch.tensor(golden["fixed_embeddings_unnormalised_mean_over_templates"]), dim=-1)
     torch.testing.assert_close(trainer.frozen_classes, hand, atol=1e-4, rtol=0)
+    frozen = trainer.batch_features(batch())
+    released = F.normalize(torch.tensor(golden["zs_image_features_unnormalised"]), dim=-1)
+    torch.testing.assert_close(frozen, released, atol=1e-4, rtol=0)
+    assert_logits(trainer.clip.logit_scale * frozen @ trainer.frozen_classes.T, golden["zero_shot_logits"])
     assert_sgd_step(trainer, trainer.prompt_learner, golden, batch())
 
 
-def test_each_term_equals_the_released_code_s():
-    trainer, golden = golden_promptsrc("v3_t3_n2")
+@pytest.mark.stored
+@pytest.mark.parametrize("case", CASES)
+def test_each_term_equals_the_released_code_s(case):
+    trainer, golden = golden_promptsrc(case)
     parts, expected = trainer.loss(batch()), golden["components"]
+    rest = parts["loss"] - parts["text_l1"] - parts["image_l1"] - parts["kl"]
+    assert rest.item() == pytest.approx(expected["loss_ce"], rel=5e-5)
+    assert parts["loss"].item() == pytest.approx(expected["total"], rel=5e-5)
     assert parts["text_l1"].item() == pytest.approx(25 * expected["l1_text_mean_unweighted"], rel=5e-5)
     assert parts["image_l1"].item() == pytest.approx(10 * expected["l1_image_mean_unweighted"], rel=5e-5)
     assert parts["kl"].item() == pytest.approx(
@@ -74,10 +86,11 @@ def test_weights_of_epochs_are_the_released_ones(case):
     np.testing.assert_allclose(weights / weights.sum(), GOLDEN["gpa_weights_epoch_1_to_N"][case], rtol=1e-5)
 
 
+@pytest.mark.stored
 def test_three_epochs_end_in_the_released_mean():
     trainer, _ = golden_promptsrc("v3_t3_n2", GPA_MEAN=2.0, GPA_STD=1.0)
     expected = GOLDEN["gpa_run_3_epochs_1_batch_each_mean2_std1"]
-    optimizer, trainer.max_epoch = sgd(trainer.prompt_learner.parameters()), 3
+    optimizer, trainer.max_epoch, weights = sgd(trainer.prompt_learner.parameters()), 3, []
     for trainer.epoch, (lr, epoch) in enumerate(zip(expected["lr_per_epoch"], expected["per_epoch_after_step"])):
         optimizer.param_groups[0]["lr"] = lr
         loss = trainer.loss(batch())["loss"]
@@ -85,8 +98,13 @@ def test_three_epochs_end_in_the_released_mean():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        assert trainer.prompt_learner.prompt_learner.ctx.detach().norm() == pytest.approx(epoch["ctx_l2"], rel=5e-4)
+        ctx = trainer.prompt_learner.prompt_learner.ctx.detach()
+        assert ctx.norm() == pytest.approx(epoch["ctx_l2"], rel=5e-4)
+        assert recipe.probe("prompt_learner.ctx", ctx) == pytest.approx(epoch["ctx_probe"], abs=1e-3 * epoch["ctx_l2"])
+        weights.append(gaussian(trainer.epoch + 1, 2.0, 1.0))
         trainer.aggregate()
+    released = [epoch["weight"] for epoch in expected["per_epoch_after_step"]]
+    assert [weight / sum(weights) for weight in weights] == pytest.approx(released, rel=1e-6)
     assert_parameters(dict(trainer.prompt_learner.named_parameters()), expected["final_param"])
     with torch.no_grad():
         assert_logits(trainer.predict(batch()["img"]), expected["final_logits"], atol=1e-3)

@@ -21,6 +21,7 @@ CASES = recipe.golden("spg")["cases"]
 GAN_CASES = [name for name in CASES if name.startswith("gan")]
 
 
+@pytest.mark.stored
 def test_stage_one_step():
     golden, data = CASES["stage1_coop_like"], batch()
     trainer = trainer_on_golden_clip(SPGLabels)
@@ -76,6 +77,21 @@ def assert_test_scores(trainer, expected, atol):
     assert_logits(trainer.predict(recipe.images()), expected, atol)
 
 
+def gradients_before_clipping(trainer):
+    """-> {"G." or "D." and a tensor's name: norm of its gradient}, filled in by the trainer's updates."""
+    norms, clip = {}, trainer.after_backward
+
+    def after_backward(names):
+        for name in names:
+            for key, parameter in trainer.modules[name].named_parameters():
+                norms[f"{name[0].upper()}.{key}"] = float(parameter.grad.norm())
+        clip(names)
+
+    trainer.after_backward = after_backward
+    return norms
+
+
+@pytest.mark.stored
 @pytest.mark.parametrize("case", GAN_CASES)
 def test_gan_step(case):
     trainer, golden = gan(case)
@@ -83,12 +99,21 @@ def test_gan_step(case):
     for module in trainer.modules.values():
         module.train()
     data = {**batch(), "fake": {"img": recipe.images(golden["fake_batch_image_tag"])}}
-    losses = {}
+    losses, before = {}, gradients_before_clipping(trainer)
+    assert data["domain"].tolist() == golden["domains_of_batch"]
     for names, parts in trainer.updates(data):
         trainer.step(parts["loss"], names)
         losses |= {name: float(value.detach()) for name, value in parts.items()}
         wanted = golden["grad_D_after_clip" if names == "discriminator" else "grad_G_after_clip"]
         assert_gradients(dict(trainer.modules[names].named_parameters()), wanted)
+    for call in golden["clip_calls_in_order"]:
+        norm = before[call["param"]]
+        assert norm == pytest.approx(call["pre"], rel=3e-4, abs=1e-6), call
+        assert min(norm, call["max_norm"]) == pytest.approx(call["post"], rel=3e-4, abs=1e-6), call
+    real, fake, judged = golden["mse_in_order_dreal_dfake_g"]
+    assert [losses["d_loss"], losses["g_loss"]] == pytest.approx([real + fake, judged], rel=5e-5)
+    norms = [m for m in trainer.modules["generator"].modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert norms and all([m.eps, m.momentum] == golden["bn_eps_momentum"] for m in norms)
     for name in ("d_loss", "g_loss"):
         assert losses[name] == pytest.approx(golden["loss_summary"][name], rel=5e-5), name
     for name, value in golden["G_bn_running"].items():

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import helpers.goldens_recipe as recipe
-from helpers.golden_trainers import assert_logits, trainer_on_golden_clip
+from helpers.golden_trainers import assert_logits, assert_parameters, assert_token_ids, trainer_on_golden_clip
+from promptshift.adapting.steps import adapt
 from trainers.tpt import TPT
 
 CASES = recipe.golden("tpt")["cases"]
@@ -20,15 +21,20 @@ def golden_views():
     return recipe.images(tag=2001, batch=64).unsqueeze(0)
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_an_image_is_adapted_as_by_the_released_code(case):
     golden, trainer = CASES[case], golden_tpt(case)
     views = golden_views()
+    assert_token_ids(trainer.prompt_learner.template, golden["token_ids"])
     with torch.no_grad():
         seen = trainer.see(views)
     assert_logits(seen.logits[0], golden["logits_64_views_init"])
     np.testing.assert_allclose(seen.entropies[0], golden["entropy_per_view"], atol=1e-4)
-    assert trainer.confident(seen)[0].tolist() == golden["selected_idx_in_order"]
+    kept = trainer.confident(seen)[0].tolist()
+    assert kept == golden["selected_idx_in_order"] and len(kept) == golden["n_selected"]
+    last, first = seen.entropies[0].sort().values[len(kept) - 1 :][:2].tolist()
+    assert first - last == pytest.approx(golden["gap_between_last_selected_and_first_rejected_entropy"], abs=1e-4)
     ctx = seen.start["ctx"].clone().requires_grad_()
     loss = trainer.adaptation_loss({"ctx": ctx}, seen)
     assert loss.tolist() == pytest.approx([golden["loss_avg_entropy_init"]], rel=5e-5)
@@ -50,6 +56,31 @@ def test_a_run_prints_the_lines_of_the_released_code(run, capsys):
     assert f"MiniDG\t{first}\t{fifth}" in printed
     assert record["diagnostics"]["kept_views"] == 2 and record["diagnostics"]["start_run"] == ""
     assert float(fifth) > float(first)
+
+
+@pytest.mark.stored
+@pytest.mark.parametrize("case", CASES)
+def test_every_step_is_that_of_the_released_code(case):
+    golden, trainer = CASES[case], golden_tpt(case)
+    with torch.no_grad():
+        seen = trainer.see(golden_views())
+    losses, gradients, c = [], [], CASES[case]["config"]
+
+    def loss(values):
+        value = trainer.adaptation_loss(values, seen)
+        losses.append(value.item())
+        gradients.append(torch.autograd.grad(value.sum(), values["ctx"], retain_graph=True)[0][0])
+        return value
+
+    values, _ = adapt(seen.start, loss, c["steps"], c["lr"], trainer.options.WEIGHT_DECAY)
+    exact_first = [5e-5] + [1e-3] * (c["steps"] - 1)  # AdamW turns signs that are rounding noise; measured 2e-6
+    for found, expected, rel in zip(losses, golden["loss_per_step"], exact_first, strict=True):
+        assert found == pytest.approx(expected, rel=rel)
+    for found, check, rel in zip(gradients, golden["grad_per_step"], [3e-4, 1e-3]):
+        assert float(found.norm()) == pytest.approx(check["l2"], rel=rel)
+        assert recipe.probe("ctx", found) == pytest.approx(check["probe"], abs=10 * rel * check["l2"])
+    assert len(gradients) == len(golden["grad_per_step"]) == c["steps"]
+    assert_parameters({"ctx": values["ctx"][0]}, golden["ctx_after"], rel=1e-3)
 
 
 @pytest.mark.parametrize("dataset, on", [("ImageNet", False), ("ImageNetA", False), ("EuroSAT", True)])

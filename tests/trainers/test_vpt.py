@@ -25,6 +25,7 @@ def golden_vpt(case):
     return trainer, golden
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_equals_the_released_code(case):
     trainer, golden = golden_vpt(case)

@@ -10,12 +10,14 @@ from trainers.zsclip import ZeroshotCLIP, ZeroshotCLIP2
 CASES = recipe.golden("zeroshot")["cases"]
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("kind, res", [("vit", 32), ("rn", 64)])
 def test_logits(kind, res):
     trainer = trainer_on_golden_clip(ZeroshotCLIP, kind)
     assert_logits(trainer.predict(recipe.images(res=res)), CASES[kind]["logits"])
 
 
+@pytest.mark.stored
 def test_ensemble_twice_is_the_same_ensemble():
     golden = CASES["vit"]
     assert sorted([*SELECTED, "a photo of a {}."]) == sorted(golden["ensemble_templates"])

@@ -149,6 +149,32 @@ def test_the_gradient_is_that_of_float32(case, precision, seed):
     assert (share_of_descent(found, expected) > 1 - 2 * lack).all()  # AdamW's first step goes down as float32's does
 
 
+@pytest.mark.parametrize(
+    "case, without",
+    [
+        ("PromptAlign", dict(TPT_LOSS=False)),
+        ("PromptAlign", dict(DISTR_ALIGN=False)),
+        ("PromptSync, alignment", dict(ALIGN_WITH=["text"])),
+        ("PromptSync, alignment", dict(ALIGN_WITH=["cls"])),
+        ("PromptSync, all losses", dict(ENTROPY_W=0.0)),
+        ("PromptSync, all losses", dict(DISCRIMINATE="off")),
+        ("PromptSync, all losses", dict(ALIGN=False)),
+        ("PromptSync, all losses", dict(ALIGN_WITH=["text", "cls"])),
+        ("PromptSync, all losses", dict(ALIGN_WITH=["text", "vision"])),
+        ("PromptSync, all losses", dict(ALIGN_WITH=["cls", "vision"])),
+    ],
+)
+def test_the_bounds_are_narrow_enough_to_notice_a_term_that_is_missing(case, without):
+    errors = []
+    for seed in SEEDS:
+        full, views, expected = in_float32(case, seed)
+        trainer = golden_trainer(case, seed=seed, **without)
+        trainer.source = full.source
+        errors.append(error(gradient(trainer, views), expected))
+    assert min(x.min() for x in errors) > 2 * MEASURED[case, "fp16"][0]
+    assert max(x.max() for x in errors) > 2 * MEASURED[case, "amp"][0]  # which one of the seeds is enough to show
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_fp16_moves_the_logits_as_float32_does(case):
     expected, views, _ = in_float32(case, 0)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 import helpers.goldens_recipe as recipe
 from helpers.golden_run import golden_run
-from helpers.golden_trainers import assert_gradients, assert_logits, assert_parameters
+from helpers.golden_trainers import assert_gradients, assert_logits, assert_parameters, assert_token_ids
 from promptshift.runs.config import build_cfg
 from promptshift.runs.run import main
 from trainers.dpc import DPC
@@ -55,6 +55,7 @@ def golden_dpc(*opts):
     return trainer
 
 
+@pytest.mark.stored
 @pytest.mark.parametrize("case, no_alias", CASES)
 def test_a_step_equals_the_released_code(case, no_alias):
     golden = FILE["variant_no_alias" if no_alias else "cases"][case]
@@ -75,18 +76,26 @@ def test_a_step_equals_the_released_code(case, no_alias):
         scores = trainer._scores_of_tuned(batch)
         np.testing.assert_allclose(scores * 5, golden["backbone_cosine_x100"], atol=5e-4)  # golden scale 20, there 100
         assert scores.topk(golden["INFER_TOPK"]).indices.tolist() == golden["topk_indices"]
+        assert_token_ids(trainer.backbone.prompt_learner.template, golden["token_ids"])
         assert_logits(trainer.predict(images), golden["eval_logits_init"])
     random.seed(golden["python_random_seed"])
     extended = trainer.negatives.extend(batch, scores)
     assert extended["label"].tolist() == golden["mined_batch"]["labels"]
     assert trainer.negatives.dataset.read == golden["hard_negative_image_class_ids_in_read_order"]
     assert float(extended["img"].norm()) == pytest.approx(golden["mined_batch"]["img_l2"], rel=1e-6)
+    with torch.no_grad():
+        features, classes = trainer.backbone.learnt_features(extended), trainer.backbone.class_features()
+        logits = trainer.clip.logit_scale * features @ classes[extended["label"]].T
+        both = [F.cross_entropy(x, torch.arange(len(x))).item() for x in (logits, logits.T)]
+        assert both == pytest.approx(golden["ce_img_then_ce_text"], rel=5e-5)
     random.seed(golden["python_random_seed"])
     parts = trainer.loss(batch)
     assert parts["loss"].item() == pytest.approx(golden["loss_summary"]["loss"], rel=5e-5)
     trainer.set_model_mode("train")
     parts["loss"].backward()
-    ctx = dict(trainer.duals["prompt_learner"].parallel.named_parameters())
+    dual = trainer.duals["prompt_learner"]
+    ctx = dict(dual.parallel.named_parameters())
+    assert_parameters(ctx, golden["ctx_param_init"], rel=1e-6)
     if not no_alias:  # the golden file holds the gradient of the stored tensor, 1/w of that of P'
         trainer.after_backward(["prompt_learner"])
         assert_gradients(ctx, golden["grad"])
@@ -94,22 +103,28 @@ def test_a_step_equals_the_released_code(case, no_alias):
         assert_parameters(ctx, golden["ctx_param_after"])
     else:
         trainer.after_backward(["prompt_learner"])
+        stored = ctx["ctx"].grad * weight  # of P + w (P' - P), which the released code stores: w of that of P'
+        assert_gradients({"ctx": SimpleNamespace(grad=stored)}, golden["grad"])
         trainer._optims["prompt_learner"].step()
-        assert float(ctx["ctx"].detach().norm()) == pytest.approx(golden["effective_prompt_after"]["l2"], rel=5e-4)
+        assert_parameters(dual.mixture(weight), golden["ctx_param_after"])
+    assert_parameters({"stack": ctx["ctx"]}, {"stack": golden["effective_prompt_after"]})
     with torch.no_grad():
         assert_logits(trainer.predict(images), golden["eval_logits_after_same_process"], atol=3e-4)
         for name, after in golden["after_load_model"].items():
             half, new_weight = name.split("_wn")
-            logits = under(
-                trainer.duals.values(),
-                1.0 if half == "base" else float(new_weight),
-                lambda: trainer.backbone.predict(images),
-            )
+            weight_of_parallel = 1.0 if half == "base" else float(new_weight)
+            used = ctx | dual.at(weight_of_parallel)
+            assert_parameters({"stack": used["ctx"]}, {"stack": after["effective_prompt"]})
+            off = (used["ctx"] - dual.tuned["ctx"]).abs().max().item()
+            assert off == pytest.approx(after["max|eff-P|"], rel=5e-4, abs=1e-6)
+            logits = under([dual], weight_of_parallel, lambda: trainer.backbone.predict(images))
             assert_logits(logits, after["logits"], atol=3e-4)
+        (rule,) = (key for key in golden if key.startswith("paper_rule_base_logits"))
+        paper = under([dual], weight**2 if no_alias else weight, lambda: trainer.backbone.predict(images))
+        assert_logits(paper, golden[rule], atol=3e-4)
         if not no_alias:
             trainer.options.EVALUATE = "mixture"
-            rule = [key for key in golden if key.startswith("paper_rule_base_logits")]
-            assert_logits(trainer.predict(images), golden[rule[0]], atol=3e-4)
+            assert_logits(trainer.predict(images), golden[rule], atol=3e-4)
 
 
 def test_the_first_step_of_equal_prompts_leaves_weighting_without_effect():
