@@ -156,7 +156,7 @@ def _transformers_beside(file: Path, sizes: dict) -> dict:
     if not is_transformers_clip(file.parent):
         return {}
     config = read_json(path)
-    towers = {name: _tower(config, name) for name in ("vision", "text")}
+    towers = {name: _tower(config, name) for name in ("text", "vision")}
     said = {name: tower.get("hidden_act", "quick_gelu") for name, tower in towers.items()}  # transformers' default
     for name, value in said.items():
         if value not in _ACTIVATIONS or value != said["text"]:

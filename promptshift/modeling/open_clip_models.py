@@ -182,12 +182,15 @@ def _empty(config: dict, dtype: torch.dtype) -> nn.Module:
 def _in_precision(model: nn.Module, dtype: torch.dtype, timm: bool) -> nn.Module:
     """Cast as open_clip casts; layer norms that compute in float32 keep their weights in it."""
     from open_clip.model import convert_weights_to_lp
-    from open_clip.transformer import LayerNormFp32
+    from open_clip.transformer import AttentionalPooler, LayerNormFp32
 
     if dtype == torch.float32:
         return model
     if not timm:
         convert_weights_to_lp(model, dtype)
+        for module in model.modules():
+            if isinstance(module, AttentionalPooler):  # CoCa's, which open_clip leaves for autocast
+                module.query.data = module.query.data.to(dtype)
         return model
     model.to(dtype)
     for module in model.modules():

@@ -97,7 +97,8 @@ class PromptTemplate:
         self.words = embeds[0, start : start + n_ctx]  # (M, D) embeddings of the words themselves
         self.prefix, self.suffix = embeds[:, :start], embeds[:, start + n_ctx :]
         self.common = self._common_suffix()
-        lengths = [len(encode(clip.tokenizer, name)) for name in names]
+        before = len(encode(clip.tokenizer, words))  # of the tokens alone: a word may be others behind a space
+        lengths = [len(encode(clip.tokenizer, f"{words} {name}")) - before for name in names]
         self.order = None if position == "end" else self._order(lengths).to(embeds.device)  # (K, L)
 
     def _common_suffix(self) -> int:

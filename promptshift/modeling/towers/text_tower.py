@@ -141,8 +141,8 @@ class TextTower:
             prefix: (G, P, D) embeddings of [SOS, context, words that all classes share].
             suffix: (K, S, D) embeddings of [class name, ".", EOT, ...].
             suffix_eot: (K,) position of EOT within the suffix.
-            deep: for block i = 1.. the (G, M, D) vectors that replace M positions of the prefixes behind the start token
-                at its input.
+            deep: for block i = 1.. the (G, M, D) vectors that replace, at its input, the M positions of the prefixes
+                behind the start token.
 
         Returns:
             (G, K, E) features, not normalised, float32.
