@@ -70,7 +70,7 @@ def load(
     """A CLIP and the transform of its images.
 
     Args:
-        name: one of `available_models()`, or a weight file in OpenAI's layout.
+        name: one of `available_models()`, or a weight file that `MODEL.BACKBONE.PATH` takes.
         device: the GPU when None and there is one. On a CPU the weights are float32, elsewhere float16 as OpenAI's.
         jit: must be False; the weights are the same, and scripted models cannot be extended.
         download_root: where downloads go.
@@ -86,7 +86,8 @@ def load(
         )
     path = _download(_MODELS[name], download_root) if name in _MODELS else name
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = build_model(read_clip(path)[0]).to(device)
+    state, sizes = read_clip(path)
+    model = build_model(state, sizes=sizes).to(device)
     return (model.float() if device.type == "cpu" else model), _transform(model.visual.input_resolution)
 
 

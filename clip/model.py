@@ -142,7 +142,9 @@ def convert_weights(model: nn.Module) -> None:
         model.text_projection.data = model.text_projection.data.half()
 
 
-def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping | None = None) -> CLIP:
+def build_model(
+    state_dict: Mapping[str, Tensor], design_details: Mapping | None = None, *, sizes: Mapping | None = None
+) -> CLIP:
     """A CLIP in eval mode from a state dict in OpenAI's layout; sizes are read off the weights.
 
     Weights are float16 as upstream's; `.float()` gives back the exact values of a float32 file.
@@ -152,10 +154,13 @@ def build_model(state_dict: Mapping[str, Tensor], design_details: Mapping | None
         design_details: MaPLe's repository: `vision_depth` and `language_depth` layers get `vision_ctx` and
             `language_ctx` prompts of their own, N(0, 0.02^2), found by "VPT" in their names (IVLP, VPT, PromptSRC;
             0 for MaPLe and CoOp, whose prompts are arguments). Its `trainer` and `maple_length` need no attention.
+        sizes: of the model and its activation, as `read_clip` returns them; OpenAI's QuickGELU and 64 channels a head
+            when None.
     """
     state = {key: value for key, value in state_dict.items() if key not in _NOT_WEIGHTS}
+    sizes = dict(sizes or architecture(state))
     # float16: layer norms that compute in float32 whatever comes in
-    model = CLIP(build_clip(state, architecture(state), dtype=torch.float16))
+    model = CLIP(build_clip(state, sizes, sizes.get("quick_gelu", True), dtype=torch.float16))
     exact = {name: weight.data for name, weight in model.named_parameters()}
     convert_weights(model)
     model._before_rounding = {

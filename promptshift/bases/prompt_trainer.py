@@ -68,8 +68,8 @@ class PromptTrainer(UpdatingTrainer):
             raise UserError("MODEL.BACKBONE.NAME is empty; give --config-file or --backbone")
         if name not in known and ":" not in name:
             raise UserError(
-                f"MODEL.BACKBONE.NAME: unknown backbone {quoted(name)}; allowed: {', '.join(known)}, "
-                f"or an open_clip 'model:pretrained' pair{suggest(name, known)}"
+                f"MODEL.BACKBONE.NAME: unknown backbone {quoted(name)}; allowed: {', '.join(known)}, an open_clip "
+                f"'model:pretrained' pair, 'hf-hub:ORG/NAME' or 'local-dir:FOLDER'{suggest(name, known)}"
             )
 
     @classmethod
@@ -99,7 +99,7 @@ class PromptTrainer(UpdatingTrainer):
         self.precision = self.options.PREC
         self.clip = self._given_clip or self.load_backbone()
         log.info(self.clip.describe())
-        _check_input_size(cfg, self.clip)
+        _check_input(cfg, self.clip)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "amp" else None
         for name, module in self.build_prompts(self.clip, self.dm.dataset.classnames).items():
             module.to(self.device)
@@ -275,10 +275,14 @@ class PromptTrainer(UpdatingTrainer):
         return {}
 
 
-def _check_input_size(cfg: CN, clip: FrozenCLIP) -> None:
+def _check_input(cfg: CN, clip: FrozenCLIP) -> None:
+    """Refuse images of another size than the backbone's; say where they are normalised in another way."""
     size = tuple(cfg.INPUT.SIZE)
     if size != (clip.image_size, clip.image_size):
         raise UserError(
             f"INPUT.SIZE: {size} does not fit backbone '{clip.name}', which takes "
             f"({clip.image_size}, {clip.image_size})"
         )
+    for key, wanted in (("PIXEL_MEAN", clip.mean), ("PIXEL_STD", clip.std)):
+        if any(abs(a - b) > 1e-3 for a, b in zip(cfg.INPUT[key], wanted)):
+            log.warning(f"INPUT.{key} {list(cfg.INPUT[key])} is not what '{clip.name}' was trained on: {list(wanted)}")

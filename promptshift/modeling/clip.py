@@ -12,22 +12,16 @@ from torch import Tensor, nn
 
 from dassl.utils.errors import UserError, shorten, suggest
 from promptshift.modeling import allowed
+from promptshift.modeling.architectures import OPENAI_NAMES, complete, known_name
 from promptshift.modeling.embedded import EMBEDDED
-from promptshift.modeling.weights import architecture, is_finite, read_state_dict, read_tensors
+from promptshift.modeling.open_clip_models import build_model, find_model
+from promptshift.modeling.sources import openai_file
+from promptshift.modeling.weights import architecture, is_finite, read_state_dict
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
 
 # open_clip takes a second to import, with torchvision: only the functions that use it do.
-# OpenAI's name -> open_clip's
-OPENAI_NAMES = {
-    "RN50": "RN50",
-    "RN101": "RN101",
-    "ViT-B/32": "ViT-B-32",
-    "ViT-B/16": "ViT-B-16",
-    "ViT-L/14": "ViT-L-14",
-    "ViT-L/14@336px": "ViT-L-14-336",
-}
 PRECISIONS = {name: getattr(torch, dtype) for name, dtype in allowed.PRECISIONS.items()}
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images (arXiv 2103.00020, released preprocessing)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -46,6 +40,9 @@ class FrozenCLIP:
         dtype: compute dtype of both towers (fp32 for precision `fp32` and `amp`).
         image_size: side of the square input in pixels.
         mean, std: normalisation of the input, per RGB channel.
+
+    A model trained with a sigmoid (SigLIP) also has a bias of its logits. It is the same for all classes, so no
+    softmax, cross-entropy or order of classes sees it, and it is left out.
     """
 
     def __init__(self, model: nn.Module, tokenizer, name: str, precision: str, mean=MEAN, std=STD):
@@ -81,11 +78,12 @@ class FrozenCLIP:
     @property
     def logit_scale(self) -> Tensor:
         """exp(logit_scale), the inverse temperature of the cosine logits (scalar, float32)."""
-        return self.model.logit_scale.float().exp()
+        return self.model.logit_scale.float().exp().reshape(())
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S), normalised -> features (B, E), not L2-normalised, in the compute dtype."""
-        return self.model.visual(images.to(self.dtype))
+        features = self.model.visual(images.to(self.dtype))
+        return features[0] if isinstance(features, tuple) else features  # CoCa's tower also returns its tokens
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """Token ids (N, L) -> token embeddings (N, L, D) without positions, in the compute dtype."""
@@ -115,20 +113,23 @@ def load_clip(
 
     Args:
         name: an OpenAI name (`RN50`, `RN101`, `ViT-B/32`, `ViT-B/16`, `ViT-L/14`, `ViT-L/14@336px`), `mini` or
-            `mini_large` (the embedded ones), or any open_clip `model:pretrained` pair.
-        path: local weights in OpenAI's layout (TorchScript archive, state dict or safetensors); sizes are read off
-            them, whatever the name. With a `model:pretrained` name the file is loaded into that open_clip model.
+            `mini_large` (the embedded ones), an open_clip `model:pretrained` pair, `hf-hub:ORG/NAME` or
+            `local-dir:FOLDER`.
+        path: local weights, a file or the folder that holds it, in any layout of `layouts`. Sizes are read off them: a
+            file of a published CLIP is refused under another one's name, any other runs under the name given. With a
+            `model:pretrained` name the file is loaded into that open_clip model.
         precision: `fp32`, `fp16`, `bf16`, or `amp` (weights in fp32, autocast is the caller's).
         device: where the model lives.
         cache_dir: where open_clip keeps downloads (default: its own).
 
     Raises:
-        UserError: unknown name or precision, unreadable weights, QuickGELU mismatch, weights not reachable.
+        UserError: unknown name or precision, unreadable weights, weights of another model, QuickGELU mismatch, weights
+            not reachable.
     """
     if precision not in PRECISIONS:
         raise UserError(f"PREC: unknown precision '{precision}'; allowed: {', '.join(PRECISIONS)}")
     if ":" in name:
-        return _load_open_clip(name, path, precision, device, cache_dir)
+        return _named(name, path, precision, device, cache_dir)
     if name in EMBEDDED and not path:
         state, sizes = EMBEDDED[name](name)
         return _build(state, sizes, name, precision, device, sizes["mean"], sizes["std"])
@@ -136,20 +137,33 @@ def load_clip(
     if name not in known:
         raise UserError(
             f"MODEL.BACKBONE.NAME: unknown backbone '{name}'; allowed: {', '.join(known)}, "
-            f"or an open_clip 'model:pretrained' pair{suggest(name, known)}"
+            f"an open_clip 'model:pretrained' pair, 'hf-hub:ORG/NAME' or 'local-dir:FOLDER'{suggest(name, known)}"
         )
-    return _build(*read_clip(path or _openai_file(name, cache_dir)), name, precision, device)
+    state, sizes = read_clip(path or openai_file(name, cache_dir))
+    _refuse_other_name(name, sizes, path)
+    return _build(state, sizes, name, precision, device)
+
+
+def _refuse_other_name(name: str, sizes: dict, path: str) -> None:
+    found = known_name(sizes)
+    if found in ("", name):
+        return
+    use = f"'{found}'" if found in OPENAI_NAMES else f"'{found}:WORD', with any word behind the colon"
+    raise UserError(
+        f"MODEL.BACKBONE.NAME: '{name}' contradicts MODEL.BACKBONE.PATH {shorten(path, 400)}, which holds a {found}; "
+        f"use {use}"
+    )
 
 
 def read_clip(path: str | Path) -> tuple[dict[str, Tensor], dict]:
-    """Read the weights of a CLIP in OpenAI's layout and the sizes they imply (keys as `weights.architecture`).
+    """Read the weights of a CLIP, in OpenAI's layout, and its sizes (keys as `weights.architecture`, and `quick_gelu`).
 
     Raises:
         UserError: As `weights.read_state_dict`, or the tensors do not fit each other; the file and a tensor are named.
     """
     state = read_state_dict(path)
     try:
-        sizes = architecture(state)
+        sizes = complete(architecture(state), path)
         _refuse_misfit(state, sizes)
     except UserError as error:
         raise UserError(
@@ -179,12 +193,14 @@ def empty_clip(sizes: dict, quick_gelu: bool = True, dtype=torch.float32) -> CLI
     """An open_clip CLIP of the given sizes (keys as `weights.architecture` returns them), randomly initialised."""
     from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
+    mlp = {t: (sizes.get(f"{t}_mlp", 4 * sizes[f"{t}_width"]) + 0.5) / sizes[f"{t}_width"] for t in ("vision", "text")}
     vision = CLIPVisionCfg(
         layers=sizes["vision_layers"],
         width=sizes["vision_width"],
         image_size=sizes["image_size"],
         patch_size=sizes["patch_size"] or 16,  # ignored by ResNets
         head_width=sizes["vision_width"] // sizes["vision_heads"] if sizes["patch_size"] else 64,
+        mlp_ratio=mlp["vision"],  # half a channel too much, which open_clip rounds down
     )
     text = CLIPTextCfg(
         context_length=sizes["context_length"],
@@ -192,6 +208,7 @@ def empty_clip(sizes: dict, quick_gelu: bool = True, dtype=torch.float32) -> CLI
         width=sizes["text_width"],
         heads=sizes["text_heads"],
         layers=sizes["text_layers"],
+        mlp_ratio=mlp["text"],
     )
     return CLIP(sizes["embed_dim"], vision, text, quick_gelu=quick_gelu, cast_dtype=dtype)
 
@@ -212,7 +229,7 @@ def _build(state, sizes, name, precision, device, mean=MEAN, std=STD) -> FrozenC
 
     dtype = PRECISIONS[precision]
     try:
-        model = build_clip(state, sizes, dtype=dtype)
+        model = build_clip(state, sizes, sizes.get("quick_gelu", True), dtype)
     except (RuntimeError, KeyError) as error:
         raise UserError(f"backbone '{name}': the weights do not form a CLIP ({shorten(error)})") from error
     if dtype != torch.float32:
@@ -228,72 +245,24 @@ def _refuse_non_finite(model: nn.Module, name: str, precision: str) -> None:
             raise UserError(f"backbone '{name}': {key} holds numbers that are not finite in precision {precision}")
 
 
-def _openai_file(name: str, cache_dir: str | None) -> Path:
-    """OpenAI's weights: the file their own package would have cached, else open_clip's download."""
-    from open_clip.pretrained import download_pretrained, get_pretrained_cfg
-
-    cached = Path("~/.cache/clip").expanduser() / f"{name.replace('/', '-')}.pt"
-    if cached.is_file():
-        return cached
-    try:
-        return Path(download_pretrained(get_pretrained_cfg(OPENAI_NAMES[name], "openai"), cache_dir=cache_dir))
-    except Exception as error:  # urllib, huggingface_hub and requests each raise their own
-        raise UserError(
-            f"backbone '{name}': OpenAI's weights are not at {cached} and could not be downloaded "
-            f"({type(error).__name__}); put the file there or set MODEL.BACKBONE.PATH, "
-            "or use MODEL.BACKBONE.NAME mini"
-        ) from error
-
-
-def _load_open_clip(name: str, path: str, precision: str, device, cache_dir: str | None) -> FrozenCLIP:
-    import open_clip
-    from open_clip.pretrained import get_pretrained_cfg
-
-    architecture_name, tag = name.split(":", 1)
-    model_config = open_clip.get_model_config(architecture_name)
-    if model_config is None:
-        models = open_clip.list_models()
-        raise UserError(
-            f"MODEL.BACKBONE.NAME: open_clip has no model '{architecture_name}'{suggest(architecture_name, models)}"
-        )
-    weights = get_pretrained_cfg(architecture_name, tag)
-    if not weights and not path:
-        tags = open_clip.list_pretrained_tags_by_model(architecture_name)
-        raise UserError(
-            f"MODEL.BACKBONE.NAME: open_clip has no weights '{tag}' for '{architecture_name}'; "
-            f"allowed: {', '.join(tags) or 'none'}{suggest(tag, tags)}"
-        )
-    _refuse_quick_gelu_mismatch(name, bool(model_config.get("quick_gelu")), weights)
-    if path and Path(path).suffix not in (".npy", ".npz"):  # open_clip reads those without pickles
-        read_tensors(path)  # which names what open_clip would take in silence
-    try:
-        model, _, _ = open_clip.create_model_and_transforms(
-            architecture_name,
-            pretrained=path or tag,
-            precision="fp32" if precision == "amp" else precision,
-            device=device,
-            cache_dir=cache_dir,
-        )
-    except Exception as error:
-        raise UserError(
-            f"backbone '{name}': open_clip could not load it ({type(error).__name__}: {shorten(error)})"
-        ) from error
+def _named(name: str, path: str, precision: str, device, cache_dir: str | None) -> FrozenCLIP:
+    """A model of open_clip's, or the CLIP that transformers saved where a name with a colon leads to one."""
+    wanted = find_model(name, path, cache_dir)
+    if not wanted.config:
+        return _build(*read_clip(wanted.weights), name, precision, device)
+    tokenizer = _tokenizer(name, wanted.tokenizer, cache_dir)
+    model = build_model(name, wanted, PRECISIONS[precision])
     _refuse_non_finite(model, name, precision)
-    if not hasattr(getattr(model, "text", model), "token_embedding"):
+    mean, std = wanted.preprocess.get("mean") or MEAN, wanted.preprocess.get("std") or STD
+    return FrozenCLIP(model.to(device), tokenizer, name, precision, mean, std)
+
+
+def _tokenizer(name: str, wanted: str, cache_dir: str | None):
+    from open_clip import get_tokenizer
+
+    try:
+        return get_tokenizer(wanted, cache_dir=cache_dir)
+    except Exception as error:  # transformers and huggingface_hub each raise their own
         raise UserError(
-            f"backbone '{name}': its text tower is not open_clip's own transformer, context vectors cannot be inserted"
-        )
-    mean, std = model.visual.image_mean or MEAN, model.visual.image_std or STD
-    return FrozenCLIP(model, open_clip.get_tokenizer(architecture_name), name, precision, mean, std)
-
-
-def _refuse_quick_gelu_mismatch(name: str, model_quick: bool, weights: dict | None) -> None:
-    if weights is None or not weights or bool(weights.get("quick_gelu")) == model_quick:
-        return
-    model, tag = name.split(":", 1)
-    other = f"{model}-quickgelu" if not model_quick else model.removesuffix("-quickgelu")
-    trained, built = ("without", "with") if model_quick else ("with", "without")
-    raise UserError(
-        f"MODEL.BACKBONE.NAME: '{name}' would run weights trained {trained} QuickGELU in a model {built} "
-        f"it; use '{other}:{tag}'"
-    )
+            f"backbone '{name}': its tokenizer could not be loaded ({type(error).__name__}: {shorten(error)})"
+        ) from error

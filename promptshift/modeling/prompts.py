@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dassl.utils.errors import UserError
 from promptshift.modeling.allowed import POSITIONS
 from promptshift.modeling.clip import FrozenCLIP
-from promptshift.modeling.tokens import clean_name, encode, tokenize
+from promptshift.modeling.tokens import clean_name, encode, special_tokens, tokenize
 from promptshift.modeling.towers.text_tower import MAX_TOKENS, TextTower
 
 
@@ -54,6 +54,8 @@ class Kept:
 class PromptTemplate:
     """The fixed part of the prompts "[SOS] ctx class name . [EOT]" of K classes, and where the context goes.
 
+    SOS is whatever the model's tokenizer puts before a text; where that is nothing (SigLIP), the context comes first.
+
     Shapes: K classes, L tokens, M context vectors, D text width, E embedding, G contexts.
 
     Args:
@@ -91,15 +93,17 @@ class PromptTemplate:
         texts = [f"{words} {name}." for name in names]
         self.tokens, self.eot = tokenize(clip.tokenizer, texts, self.tower.context_length)
         embeds = clip.embed_tokens(self.tokens)  # (K, L, D)
-        self.words = embeds[0, 1 : 1 + n_ctx]  # (M, D) embeddings of the words themselves
-        self.prefix, self.suffix = embeds[:, :1], embeds[:, 1 + n_ctx :]
+        self.start = start = len(special_tokens(clip.tokenizer).start)
+        self.words = embeds[0, start : start + n_ctx]  # (M, D) embeddings of the words themselves
+        self.prefix, self.suffix = embeds[:, :start], embeds[:, start + n_ctx :]
         self.common = self._common_suffix()
-        lengths = [len(encode(clip.tokenizer, name)) for name in names]
+        before = len(encode(clip.tokenizer, words))  # of the tokens alone: a word may be others behind a space
+        lengths = [len(encode(clip.tokenizer, f"{words} {name}")) - before for name in names]
         self.order = None if position == "end" else self._order(lengths).to(embeds.device)  # (K, L)
 
     def _common_suffix(self) -> int:
         """How many tokens behind the context are the same for all classes; the end-of-text token never counts."""
-        behind = self.tokens[:, 1 + self.n_ctx : int(self.eot.min())]
+        behind = self.tokens[:, self.start + self.n_ctx : int(self.eot.min())]
         return int((behind == behind[:1]).all(dim=0).long().cumprod(dim=0).sum())
 
     def _order(self, name_lengths: list[int]) -> Tensor:
@@ -107,11 +111,11 @@ class PromptTemplate:
         half = self.n_ctx // 2 if self.position == "middle" else 0
         rows = []
         for length in name_lengths:
-            after_ctx = 1 + self.n_ctx
+            after_ctx = self.start + self.n_ctx
             name = list(range(after_ctx, after_ctx + length))
             rest = list(range(after_ctx + length, self.tokens.shape[1]))
-            ctx = list(range(1, after_ctx))
-            rows.append([0, *ctx[:half], *name, *ctx[half:], *rest])
+            ctx = list(range(self.start, after_ctx))
+            rows.append([*range(self.start), *ctx[:half], *name, *ctx[half:], *rest])
         return torch.tensor(rows)
 
     def embeds(self, ctx: Tensor) -> Tensor:
@@ -135,7 +139,8 @@ class PromptTemplate:
         """G contexts (G, M, D), say one an image, and deep ones -> class features (G, K, E), L2-normalised."""
         if self.order is None:
             same = torch.cat([self.prefix[:1], self.suffix[:1, : self.common]], dim=1).expand(ctx.shape[0], -1, -1)
-            prefix = torch.cat([same[:, :1], ctx.to(same.dtype), same[:, 1:]], dim=1)
+            start = self.start
+            prefix = torch.cat([same[:, :start], ctx.to(same.dtype), same[:, start:]], dim=1)
             eot = self.eot - prefix.shape[1]
             return F.normalize(self.tower.encode_shared(prefix, self.suffix[:, self.common :], eot, deep), dim=-1)
         return torch.stack([self.features(c, [prompt[g] for prompt in deep]) for g, c in enumerate(ctx)])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dassl.utils.archives import is_archive, load_archive, refuse_harmful_file
 from dassl.utils.errors import UserError, shorten
+from promptshift.modeling.layouts import to_openai
 
 HEAD_WIDTH = 64  # OpenAI's towers all use 64 channels a head (arXiv 2103.00020, table 20)
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # scalars OpenAI stores beside its weights
@@ -17,23 +18,38 @@ _MASK = "attn_mask"  # follows from the context length; a scripted CLIP stores i
 # of batch norms; of open_clip's text towers and timm's vision towers, which OpenAI's layout does not have
 _INTEGERS = ("num_batches_tracked", "position_ids", "relative_position_index")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# where a checkpoint that also holds an optimizer keeps the weights: open_clip and Dassl; others
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+# of a folder, the first that is there: open_clip's names, then Hugging Face transformers'
+WEIGHT_FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
 _MOST_BLOCKS = 256  # of a tower; the largest CLIP so far has 48, and building a million takes minutes
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a CLIP state dict in OpenAI's layout.
+    """Read a CLIP state dict, and bring it to OpenAI's layout.
 
     Args:
-        path: OpenAI's TorchScript archive (`ViT-B-16.pt`), a `torch.save`d state dict, or a `.safetensors` file.
+        path: OpenAI's TorchScript archive (`ViT-B-16.pt`), a `torch.save`d state dict or training checkpoint, a
+            `.safetensors` file, or a folder that holds one of `WEIGHT_FILES`; in any layout of `layouts`.
 
     Raises:
         UserError: The file is missing, unreadable, or holds something else, or as `read_tensors`.
     """
     state = read_tensors(path)
+    try:
+        state = to_openai(state)
+    except UserError as error:
+        raise UserError(f"MODEL.BACKBONE.PATH: {_shown(path)}: {error}") from None
     if "token_embedding.weight" not in state or not any(k.startswith("visual.") for k in state):
         raise UserError(
             f"MODEL.BACKBONE.PATH: {_shown(path)} holds no CLIP state dict "
-            "(expected token_embedding.weight and visual.* tensors)"
+            "(expected token_embedding.weight and visual.* tensors, or text_model.* and vision_model.*)"
         )
     return state
 
@@ -51,9 +67,10 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     Raises:
         UserError: The file is missing or unreadable, or a tensor (which is named) is not as said.
     """
-    state = _read(_existing(path))
-    state = state.get("state_dict", state)
-    state = dict(dict.items(state)) if isinstance(state, dict) else {}  # an OrderedDict may have had methods set on it
+    state = _read(weight_file(path))
+    wrapper = next((key for key in _WRAPPERS if isinstance(state.get(key), dict)), None)
+    state = state if wrapper is None else state[wrapper]
+    state = dict(dict.items(state))  # an OrderedDict may have had methods set on it
     named = {name.removeprefix("module."): value for name, value in state.items() if isinstance(name, str)}
     if len(named) != len(state):
         odd = next((name for name in state if not isinstance(name, str)), "module.*")
@@ -70,13 +87,24 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return weights
 
 
-def _existing(path: str | Path) -> Path:
+def weight_file(path: str | Path) -> Path:
+    """Return the file that a path names, or the weights in the folder that it names.
+
+    Raises:
+        UserError: There is none.
+    """
     try:
         found = Path(path).expanduser()
+        inside = next((found / name for name in WEIGHT_FILES if (found / name).is_file()), None)
+        found, folder = inside or found, found.is_dir()
         there = found.is_file()
     except (OSError, RuntimeError) as error:  # too long a name, a home folder of nobody
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"MODEL.BACKBONE.PATH: {_shown(path)} cannot be looked up ({shorten(reason)})") from None
+    if not there and folder:
+        raise UserError(
+            f"MODEL.BACKBONE.PATH: the folder {_shown(path)} holds no weights; allowed: {', '.join(WEIGHT_FILES)}"
+        )
     if not there:
         raise UserError(f"MODEL.BACKBONE.PATH: no such file {_shown(path)}")
     return found
@@ -131,7 +159,8 @@ def architecture(state: dict[str, Tensor]) -> dict:
 
     Returns:
         embed_dim, image_size, patch_size (None for a ResNet), vision_width, vision_layers (int, or four ints for a
-        ResNet), vision_heads, context_length, vocab_size, text_width, text_layers, text_heads.
+        ResNet), vision_heads, vision_mlp (not of a ResNet), context_length, vocab_size, text_width, text_layers,
+        text_heads, text_mlp; the last of each tower is the hidden width of its blocks. Heads are of 64 channels.
 
     Raises:
         UserError: A tensor that the sizes are read off is missing or has a shape that no CLIP has; it is named.
@@ -144,6 +173,7 @@ def architecture(state: dict[str, Tensor]) -> dict:
         text_width=text_width,
         text_layers=_blocks(state, "transformer.resblocks."),
         text_heads=text_width // HEAD_WIDTH,
+        text_mlp=_mlp(state, "", text_width),
     )
     if "visual.proj" in state:
         width, patch = _width(state, "visual.conv1.weight", 4), _shape(state, "visual.conv1.weight", 4)[2]
@@ -154,6 +184,7 @@ def architecture(state: dict[str, Tensor]) -> dict:
             vision_width=width,
             vision_layers=_blocks(state, "visual.transformer.resblocks."),
             vision_heads=width // HEAD_WIDTH,
+            vision_mlp=_mlp(state, "visual.", width),
         )
     width = _width(state, "visual.layer1.0.conv1.weight", 4, HEAD_WIDTH // 32)
     grid = _grid(state, "visual.attnpool.positional_embedding")
@@ -181,6 +212,12 @@ def _width(state: dict[str, Tensor], name: str, rank: int, multiple: int = HEAD_
     if shape[0] % multiple:
         raise UserError(f"{name} has the shape {shape}; the first size of a CLIP's is a multiple of {multiple}")
     return shape[0]
+
+
+def _mlp(state: dict[str, Tensor], tower: str, width: int) -> int:
+    """Hidden width of a tower's blocks; CLIP's own is four times the width."""
+    hidden = state.get(f"{tower}transformer.resblocks.0.mlp.c_fc.weight")
+    return 4 * width if hidden is None or hidden.ndim != 2 else hidden.shape[0]
 
 
 def _grid(state: dict[str, Tensor], name: str) -> int:

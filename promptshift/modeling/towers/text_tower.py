@@ -1,9 +1,11 @@
 """CLIP's frozen text tower, run on prompt embeddings and only as far as needed.
 
-Attention is causal, so nothing after the end-of-text position can change its output: the tower runs to the longest
-end-of-text position instead of all 77 (exact). Where all classes share [SOS, context], these tokens are the same
-for all of them and are computed once for many classes (exact too, see packing.py).
-tests/promptshift/modeling/towers/test_text_tower.py holds both equal to the plain run.
+Where attention is causal and the end-of-text token is read, nothing after that token can change the output: the tower
+runs to the longest end-of-text position instead of all 77 (exact). Where all classes share [SOS, context], these tokens
+are the same for all of them and are computed once for many classes (exact too, see packing.py). Towers whose tokens see
+those behind them, or that read another token than the end of text (SigLIP, CoCa, MobileCLIP), run over their whole
+length, padding included, as their training did. tests/promptshift/modeling/towers holds all of them equal to the plain
+run.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dassl.utils.errors import UserError
 from promptshift.modeling.clip import FrozenCLIP
-from promptshift.modeling.tokens import tokenize
+from promptshift.modeling.tokens import special_tokens, tokenize
 from promptshift.modeling.towers.blocks import is_plain, run_block
 from promptshift.modeling.towers.packing import Packing, pack, room_for
 from promptshift.modeling.towers.projection import layer_norm, project_features
@@ -39,24 +41,31 @@ class TextTower:
 
     def __init__(self, clip: FrozenCLIP, max_tokens: int = MAX_TOKENS):
         text = clip.text
+        blocks = getattr(getattr(text, "transformer", None), "resblocks", None)
         pool = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))
-        mask = getattr(text, "attn_mask", None)
-        if mask is None or pool not in ("argmax", "eos"):
+        if blocks is None or pool not in ("argmax", "eos", "first", "last"):
             raise UserError(
-                f"backbone '{clip.name}': only causal text towers that pool at the end-of-text token "
+                f"backbone '{clip.name}': only open_clip's own text transformer, causal or not, that ends in one token "
                 "can be run on prompts"
             )
-        self.clip = clip
-        self.max_tokens = max_tokens
-        self.blocks = list(text.transformer.resblocks)
+        self.clip, self.max_tokens = clip, max_tokens
+        self.blocks = list(blocks)
         self.positions = text.positional_embedding
-        self.mask = mask
+        self.mask = getattr(text, "attn_mask", None)  # (positions, positions) additive, None where all is seen
+        self.cls = getattr(text, "cls_emb", None)  # CoCa's token behind the text, which is then read
+        self.pool = "last" if self.cls is not None else pool
+        self.hides_padding = self.cls is not None or getattr(text, "use_pad_mask", False)
+        self.legacy_mask = not getattr(text, "correct_cls_mask", False)
+        self.truncates = self.mask is not None and self.pool in ("argmax", "eos") and not self.hides_padding
         self.ln_final, self.projection = text.ln_final, text.text_projection
         self.is_plain = all(is_plain(block) for block in self.blocks)
+        self.start, _, pad = special_tokens(clip.tokenizer)
+        self.padding = clip.embed_tokens(torch.tensor([pad]))  # (1, D)
 
     @property
     def context_length(self) -> int:
-        return self.positions.shape[0]
+        """Most tokens of a text."""
+        return self.positions.shape[0] - (self.cls is not None)
 
     def encode(self, embeds: Tensor, eot: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
         """Runs the tower on whole sequences.
@@ -64,14 +73,17 @@ class TextTower:
         Args:
             embeds: (N, L, D) token embeddings without positions, L > max(eot).
             eot: (N,) position of the end-of-text token.
-            deep: for block i = 1.. the vectors that replace positions 1..M at its input, (M, D) for all prompts or
-                (N, M, D) (MaPLe, arXiv 2210.03117, section 3.2).
+            deep: for block i = 1.. the vectors that replace the M positions behind the start token at its input,
+                (M, D) for all prompts or (N, M, D) (MaPLe, arXiv 2210.03117, section 3.2).
 
         Returns:
             (N, E) features, not normalised, float32.
         """
-        length = int(eot.max()) + 1
-        embeds = embeds[:, :length]
+        embeds = embeds[:, : int(eot.max()) + 1]
+        if not self.truncates:
+            fill = self.padding.to(embeds.dtype).expand(len(embeds), self.context_length - embeds.shape[1], -1)
+            embeds = torch.cat([embeds, fill], dim=1)
+        length = embeds.shape[1]
         chunk = max(1, self.max_tokens // length)
         deep = [prompt.expand(embeds.shape[0], -1, -1) for prompt in deep]
         return _in_chunks(self._run, chunk, (embeds, eot.to(embeds.device), *deep), recompute=embeds.shape[0] > chunk)
@@ -88,13 +100,37 @@ class TextTower:
         return F.normalize(features, dim=-1) if normalize else features
 
     def _run(self, x: Tensor, eot: Tensor, *deep: Tensor) -> Tensor:
-        length = x.shape[1]
-        x = x.to(self.clip.dtype) + self.positions[:length].to(self.clip.dtype)
-        mask = self.mask[:length, :length].to(x.dtype)
+        mask = self._mask(x)
+        x = x.to(self.clip.dtype)
+        if self.cls is not None:
+            x = torch.cat([x, self.cls.to(x.dtype).expand(len(x), 1, -1)], dim=1)
+        x = x + self.positions[: x.shape[1]].to(x.dtype)
+        plain = self.is_plain and not self.hides_padding
         for i, block in enumerate(self.blocks):
-            x = _with_deep(x, deep, i)
-            x = run_block(block, x, mask) if self.is_plain else block(x, attn_mask=mask)
-        return self._project(x[torch.arange(x.shape[0], device=x.device), eot])
+            x = _with_deep(x, deep, i, len(self.start))
+            x = run_block(block, x, mask) if plain else block(x, attn_mask=mask)
+        if self.pool in ("argmax", "eos"):
+            return self._project(x[torch.arange(x.shape[0], device=x.device), eot])
+        return self._project(x[:, 0 if self.pool == "first" else -1])
+
+    def _mask(self, embeds: Tensor) -> Tensor | None:
+        """Additive mask of the blocks' attention: (L, L), or (N * H, L, L) where it depends on the text; None for none.
+
+        CoCa's hides padding from all tokens. Its released weights were trained with a mask that is off by one, the
+        first column put in front for the token behind the text; this is kept (open_clip's `correct_cls_mask`).
+        """
+        length = embeds.shape[1] + (self.cls is not None)
+        mask = None if self.mask is None else self.mask[:length, :length].to(self.clip.dtype)
+        if not self.hides_padding:
+            return mask
+        seen = (embeds != self.padding.to(embeds.dtype)).any(dim=-1)  # (N, L)
+        if self.cls is not None:
+            more = seen.new_ones(len(seen), 1)
+            seen = torch.cat([more, seen] if self.legacy_mask else [seen, more], dim=1)
+        hidden = torch.zeros(seen.shape, dtype=self.clip.dtype, device=seen.device).masked_fill(~seen, -torch.inf)
+        hidden = hidden.unsqueeze(1).expand(-1, length, -1)  # (N, L, L)
+        heads = self.blocks[0].attn.num_heads
+        return (hidden if mask is None else hidden + mask).repeat_interleave(heads, dim=0)
 
     def _project(self, x: Tensor) -> Tensor:
         x = layer_norm(x, self.ln_final)  # per token, so only the pooled one needs it
@@ -107,12 +143,13 @@ class TextTower:
             prefix: (G, P, D) embeddings of [SOS, context, words that all classes share].
             suffix: (K, S, D) embeddings of [class name, ".", EOT, ...].
             suffix_eot: (K,) position of EOT within the suffix.
-            deep: for block i = 1.. the (G, M, D) vectors that replace positions 1..M of the prefixes at its input.
+            deep: for block i = 1.. the (G, M, D) vectors that replace, at its input, the M positions of the prefixes
+                behind the start token.
 
         Returns:
             (G, K, E) features, not normalised, float32.
         """
-        if not self.is_plain:
+        if not (self.is_plain and self.truncates):
             return self._encode_product(prefix, suffix, suffix_eot, deep)
         n, start = prefix.shape[:2]
         lengths = tuple((suffix_eot + 1).tolist())
@@ -135,14 +172,15 @@ class TextTower:
         deep = [prompt.repeat_interleave(rows, dim=0) for prompt in deep]
         mask, pooled = (t.repeat(n, *[1] * (t.dim() - 1)) if rows > 1 else t for t in (packing.mask, packing.pooled))
         for i, block in enumerate(self.blocks[:-1]):
-            x = run_block(block, _with_deep(x, deep, i), mask)
-        x = _with_deep(x, deep, len(self.blocks) - 1)
+            x = run_block(block, _with_deep(x, deep, i, len(self.start)), mask)
+        x = _with_deep(x, deep, len(self.blocks) - 1, len(self.start))
         x = run_block(self.blocks[-1], x, mask, pooled)  # one token a class is read
         return self._project(x).unflatten(0, (n, rows)).flatten(1, 2)
 
     def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor]) -> Tensor:
         n, k = prefix.shape[0], suffix.shape[0]
-        per = max(1, self.max_tokens // (k * (prefix.shape[1] + suffix.shape[1])))
+        length = prefix.shape[1] + suffix.shape[1] if self.truncates else self.context_length
+        per = max(1, self.max_tokens // (k * length))
         eot = suffix_eot + prefix.shape[1]
         rows = []
         for part, *prompts in zip(*(t.split(per) for t in (prefix, *deep))):
@@ -152,12 +190,12 @@ class TextTower:
         return torch.cat(rows).unflatten(0, (n, k))
 
 
-def _with_deep(x: Tensor, deep: Sequence[Tensor], block: int) -> Tensor:
-    """Tokens (N, L, D) at a block's input, with its deep prompts (N, M, D), where it has some, at positions 1..M."""
+def _with_deep(x: Tensor, deep: Sequence[Tensor], block: int, start: int) -> Tensor:
+    """Tokens (N, L, D) at a block's input, with its deep prompts (N, M, D), where it has some, behind the start."""
     if not 0 < block <= len(deep):
         return x
     prompt = deep[block - 1].to(x.dtype)
-    return torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1] :]], dim=1)
+    return torch.cat([x[:, :start], prompt, x[:, start + prompt.shape[1] :]], dim=1)
 
 
 def _in_chunks(run: Callable[..., Tensor], chunk: int, tensors: tuple[Tensor, ...], recompute: bool) -> Tensor:

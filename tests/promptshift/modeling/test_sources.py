@@ -1,0 +1,156 @@
+"""Where weights come from: caches, a local imitation of the hub, and one quick line where nothing answers."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+import helpers.goldens_recipe as recipe
+from helpers.clip_formats import hub_folder, to_transformers, transformers_config
+from helpers.families import write
+
+COMMIT = "0" * 40
+LOAD = """\
+import sys
+from dassl.utils.errors import UserError
+from promptshift.modeling.clip import load_clip
+try:
+    print(load_clip(sys.argv[1]).describe())
+except UserError as error:
+    print("refused:", error)
+"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The addresses that huggingface_hub asks for a file, of the repositories ORG/NAME below `self.server.folder`."""
+
+    def do_HEAD(self):
+        self.answer(False)
+
+    def do_GET(self):
+        self.answer(True)
+
+    def answer(self, body):
+        self.server.asked.append(f"{self.command} {self.path}")
+        repository, _, name = self.path.strip("/").partition("/resolve/main/")
+        folder = self.server.folder / repository
+        if not (folder / name).is_file():
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound" if name and folder.is_dir() else "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        data = (folder / name).read_bytes()
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A server of the repositories below tmp_path/hub; `asked` lists what was asked for."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.folder, server.asked = tmp_path / "hub", []
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def load(tmp_path, request):
+    """load(name, endpoint) -> what a process says that loads it, and its seconds; one cache for the whole test."""
+
+    def run(name, endpoint, **more):
+        places = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": endpoint}
+        proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "")
+        environment = os.environ | proxies | places | {"HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"} | more
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", LOAD, name],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=request.config.rootpath,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip(), time.monotonic() - start
+
+    return run
+
+
+NOWHERE = "http://127.0.0.1:9"  # nothing listens at the discard port
+
+
+@pytest.mark.parametrize("layout", ["open_clip", "transformers"])
+def test_a_repository_of_the_hub_is_fetched_once_and_then_found_in_the_cache(hub, load, layout):
+    folder = hub.folder / "org" / "tiny"
+    folder.mkdir(parents=True)
+    if layout == "open_clip":
+        write("OpenAI ViT", folder)
+    else:
+        hub_folder(folder, to_transformers(recipe.state_dict()), "config.json", transformers_config())
+    first, _ = load("hf-hub:org/tiny", f"http://127.0.0.1:{hub.server_port}")
+    assert first.startswith("CLIP hf-hub:org/tiny: image 32 px, embedding 64"), first
+    asked = len(hub.asked)
+    for endpoint in (f"http://127.0.0.1:{hub.server_port}", NOWHERE):
+        assert load("hf-hub:org/tiny", endpoint)[0] == first
+    assert len(hub.asked) == asked  # what is in the cache is not asked for
+
+
+def test_a_repository_that_is_not_there_is_one_line(hub, load):
+    hub.folder.mkdir()
+    (hub.folder / "org" / "empty").mkdir(parents=True)
+    for name in ("org/none", "org/empty", "a/b/c", "x" * 200):
+        said, _ = load(f"hf-hub:{name}", f"http://127.0.0.1:{hub.server_port}")
+        assert said.startswith("refused: MODEL.BACKBONE.NAME:") and "local-dir:FOLDER" in said and "\n" not in said, (
+            said
+        )
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("hf-hub:org/tiny", ["org/tiny", "open_clip_config.json", "local-dir:FOLDER"]),
+        ("ViT-B-32:laion2b_s34b_b79k", ["laion/CLIP-ViT-B-32", "open_clip_model.safetensors", "MODEL.BACKBONE.PATH"]),
+        ("ViT-B/16", [".cache/clip/ViT-B-16.pt", "MODEL.BACKBONE.PATH", "mini"]),
+    ],
+)
+def test_without_network_one_line_says_soon_which_file_to_put_where(load, name, words):
+    said, seconds = load(name, NOWHERE, https_proxy=NOWHERE, HTTPS_PROXY=NOWHERE)
+    assert said.startswith("refused: ") and "\n" not in said and all(word in said for word in words), said
+    assert seconds < 40  # 56 s of retries once, and this machine may be busy
+    said, _ = load(name, NOWHERE, HF_HUB_OFFLINE="1", https_proxy=NOWHERE, HTTPS_PROXY=NOWHERE)
+    assert all(word in said for word in words)
+
+
+@pytest.mark.parametrize("name, file", [("ViT-B/16", "ViT-B-16.pt"), ("ViT-L/14@336px", "ViT-L-14-336px.pt")])
+def test_openai_s_own_cache_is_used(load, tmp_path, name, file):
+    (tmp_path / ".cache" / "clip").mkdir(parents=True)
+    (tmp_path / ".cache" / "clip" / file).write_bytes(b"no weights")
+    said, _ = load(name, NOWHERE)
+    assert "is not a readable CLIP weight file" in said and file in said
+
+
+def test_the_configuration_of_a_repository_is_data(hub, load):
+    folder = hub.folder / "org" / "odd"
+    folder.mkdir(parents=True)
+    write("OpenAI ViT", folder)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"embed_dim": "x"}}))
+    said, _ = load("hf-hub:org/odd", f"http://127.0.0.1:{hub.server_port}")
+    assert said.startswith("refused: ") and "embed_dim" in said
