@@ -103,6 +103,6 @@ def images(tag=1001, batch=4, res=32):
     return torch.from_numpy(np.random.default_rng(tag).standard_normal((batch, 3, res, res)).astype(np.float32))
 
 
-def probe(name, tensor):
+def probe(name, tensor, seed=0):
     """Direction check of a tensor: sum(t * fixed random tensor)."""
-    return float((tensor.detach().double().numpy() * normal("probe:" + name, tuple(tensor.shape))).sum())
+    return float((tensor.detach().double().numpy() * normal("probe:" + name, tuple(tensor.shape), seed)).sum())
