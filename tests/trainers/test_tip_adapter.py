@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 import helpers.goldens_recipe as recipe
 from helpers.golden_trainers import assert_gradients, assert_logits, assert_parameters, trainer_on_golden_clip
-from promptshift.modeling.cache import LabelledCache, best_on_grid, grid
+from promptshift.modeling.cache import best_on_grid
 from trainers.tip_adapter import TipAdapter, TipAdapterF
 
 GOLDEN = recipe.golden("tip_adapter")
@@ -143,37 +143,8 @@ def test_the_rate_falls_with_every_step(run, tmp_path):
     assert state["models"]["adapter"]["scheduler"]["last_epoch"] == 2 * 4  # 480 images, whole batches
 
 
-def test_the_first_best_of_the_grid_is_taken():
-    assert grid(7, 200)[:2] == [0.1, 0.1 + 6.9 / 200] and max(grid(7, 200)) < 7
-    counts = torch.tensor([[3, 5, 5], [5, 5, 2]])
-    assert best_on_grid(counts, [1.0, 2.0], [7.0, 8.0, 9.0]) == (1.0, 8.0)
-    assert best_on_grid(0 * counts, [1.0, 2.0], [7.0, 8.0, 9.0]) == (0.0, 0.0)
-
-
 def test_images_stand_alone(assert_images_stand_alone):
     assert_images_stand_alone(golden_tip(next(iter(CASES))))
-
-
-def test_a_key_speaks_for_the_class_of_its_name_and_new_classes_are_zero_shot():
-    cache = LabelledCache(["cat", "dog", "ox"], 4)
-    cache.fill(F.normalize(torch.eye(4)[:3], dim=-1), torch.tensor([0, 1, 2]))
-    cache.set_strength(2.0, 3.0)
-    features = F.normalize(torch.ones(1, 4), dim=-1)
-    own, other = cache(features, ["cat", "dog", "ox"]), cache(features, ["ox", "bee", "cat"])
-    assert own.gt(0).all()
-    torch.testing.assert_close(other, torch.stack([own[:, 2], torch.zeros(1), own[:, 0]], dim=1))
-    loaded = LabelledCache(["bee", "wasp"], 4)
-    loaded.load_state_dict(cache.state_dict())
-    assert loaded.alpha == 3 and (loaded(features, ["bee", "wasp"]) == 0).all()
-    torch.testing.assert_close(loaded(features, ["cat", "dog", "ox"]), own)
-
-
-@pytest.mark.parametrize("change", [dict(labels=torch.tensor([0, 1, 7])), dict(labels=torch.tensor([0, 1]))])
-def test_a_damaged_cache_is_refused(change):
-    cache = LabelledCache(["cat", "dog", "ox"], 4)
-    cache.fill(torch.eye(4)[:3], torch.tensor([0, 1, 2]))
-    with pytest.raises(ValueError, match="labels"):
-        LabelledCache(["bee"], 4).load_state_dict(cache.state_dict() | change)
 
 
 @pytest.mark.parametrize("trainer", ["TipAdapter", "TipAdapterF"])
