@@ -95,6 +95,7 @@ class Planned:
 
 SRC, MAPLE = "vit_b16_c2_ep20_batch4_4+4ctx", "vit_b16_c2_ep5_batch4_2ctx"
 TRAINERS = {
+    "clip_adapter": "CLIP_Adapter",
     "cocoop": "CoCoOp",
     "coop": "CoOp",
     "dpc": "DPC",
@@ -113,6 +114,8 @@ TRAINERS = {
     "promptsrc": "PromptSRC",
     "promptsync": "PromptSync",
     "spg": "SPG",
+    "tda": "TDA",
+    "tip_adapter": "TipAdapter",
     "tpt": "TPT",
     "vp": "VP",
     "vpt": "VPT",
@@ -152,6 +155,14 @@ OTHERS = {
         "few_shot",
         "caltech101/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx_",
     ),
+    "tda/tda_runner.sh": ("V RN50", "TDA", "imagenet_variants", "evaluation/TDA/imagenetv2_16shots/imagenetv2/"),
+    "tda/run_cd_benchmark_rn50.sh": ("", "TDA", "xd", "evaluation/TDA/ucf101_16shots/ucf101/"),
+    "tda/run_cd_benchmark_vit.sh": ("", "TDA", "xd", "evaluation/TDA/ucf101_16shots/ucf101/"),
+    "tda/run_ood_benchmark_rn50.sh": ("", "TDA", "imagenet_variants", "evaluation/TDA/imagenet_sketch_16shots/"),
+    "tda/run_ood_benchmark_vit.sh": ("", "TDA", "imagenet_variants", "evaluation/TDA/imagenet_sketch_16shots/"),
+    "tip_adapter/few_shot_f.sh": ("dtd 4", "TipAdapterF", "few_shot", "dtd/TipAdapterF/dtd_4shots/seed1"),
+    "tip_adapter/main_f.sh": ("mini", "TipAdapterF", "multi_source", "multi_source/TipAdapterF/MiniDG/mini/"),
+    "tip_adapter/main_imagenet.sh": ("", "TipAdapter", "few_shot", "imagenet/TipAdapter/imagenet_16shots/seed1"),
     "zsclip/zeroshot.sh": ("dtd rn50", "ZeroshotCLIP", "zero_shot", "ZeroshotCLIP/rn50/dtd"),
     "coop/ablation_few_shot.sh": ("mini_b2n", "CoOp LinearProbe ZeroshotCLIP", "few_shot", "mini_b2n/CoOp/"),
     "dpc/ablation_trade_off.sh": ("mini_b2n", "DPC", "base_to_new", "base2new/test_new/mini_b2n/shots_16/DPC_CoOp/"),
@@ -387,3 +398,19 @@ def test_the_configuration_that_a_script_names_is_shipped(call, name):
     words = call("sh", name, "dtd", "1", "w").stdout.splitlines()
     trainer, config = words[words.index("--as") + 2], words[words.index("--default-config") + 1]
     assert (CHECKOUT / "configs" / "trainers" / trainer / f"{config}.yaml").is_file()
+
+
+def test_tda_s_own_words_give_every_test_set_its_own_settings(plan):
+    jobs = plan("tda/tda_runner.sh", "I/R/fgvc", "RN50")
+    assert [job.config for job in jobs] == ["imagenet", "imagenet_r", "fgvc_aircraft"]
+    cfgs = [build_cfg(job.argv)[0] for job in jobs]
+    assert [cfg.DATASET.NAME for cfg in cfgs] == ["ImageNet", "ImageNetR", "FGVCAircraft"]
+    assert [(cfg.TRAINER.TDA.VIEWS, cfg.TRAINER.TDA.POSITIVE.BETA) for cfg in cfgs] == [(1, 5.0), (64, 8.0), (1, 2.0)]
+    assert {cfg.MODEL.BACKBONE.NAME for cfg in cfgs} == {"RN50"}
+
+
+def test_tip_adapter_searches_on_test_images_where_its_script_is_the_released_one_for_imagenet(plan):
+    (job,) = plan("tip_adapter/main_imagenet.sh")
+    assert build_cfg(job.argv)[0].TRAINER.TIP_ADAPTER.SEARCH == "oracle" and job["DATASET.NUM_SHOTS"] == "16"
+    (job,) = plan("tip_adapter/few_shot.sh", "imagenet", "16")
+    assert build_cfg(job.argv)[0].TRAINER.TIP_ADAPTER.SEARCH == "val"

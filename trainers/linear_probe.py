@@ -11,7 +11,7 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.bases.prompt_trainer import PromptTrainer
+from promptshift.bases.raw_features import RawFeatures
 from promptshift.modeling.features import cached_features
 from promptshift.runs.public_blocks import precision
 
@@ -19,7 +19,7 @@ log = logging.getLogger(f"promptshift.{__name__}")
 
 
 @TRAINER_REGISTRY.register(aliases=("CLIP_LR",))
-class LinearProbe(PromptTrainer):
+class LinearProbe(RawFeatures):
     """Logistic regression on frozen CLIP features (Radford et al. 2021, arXiv 2103.00020, appendix A.3).
 
     scikit-learn's L-BFGS with inverse regularisation C = 0.316 and at most 1000 iterations, on features that are not
@@ -52,16 +52,6 @@ class LinearProbe(PromptTrainer):
     def build_prompts(self, clip, classnames):
         self.probe = nn.Linear(clip.embed_dim, len(classnames))
         return {"linear_probe": self.probe}
-
-    @torch.no_grad()
-    def encode_images(self, images):
-        """Images (B, 3, S, S) -> frozen features (B, E), float32, not L2-normalised."""
-        with self.autocast():
-            return self.clip.encode_image(images.to(self.device)).float()
-
-    @property
-    def feature_key(self):
-        return f"unnormalised-{super().feature_key}"
 
     def predict_features(self, features):
         return self.probe(features)

@@ -2,13 +2,10 @@
 
 import logging
 
-import torch
-import torch.nn.functional as F
-
 from dassl.config.options import text
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.prompt_trainer import PromptTrainer
-from promptshift.modeling.templates import SELECTED, fill, template_of
+from promptshift.modeling.templates import SELECTED, template_of
 from promptshift.modeling.towers.text_tower import TextTower
 from promptshift.runs.public_blocks import precision
 
@@ -32,8 +29,7 @@ class ZeroshotCLIP(PromptTrainer):
 
     def build_prompts(self, clip, classnames):
         tower = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK)
-        rows = [tower.encode_texts(fill(template, classnames)) for template in self.templates()]
-        self.text_features = F.normalize(torch.stack(rows).mean(dim=0), dim=-1)  # (K, E)
+        self.text_features = tower.encode_ensemble(self.templates(), classnames)  # (K, E)
         return {}
 
     def templates(self) -> list[str]:

@@ -1,1 +1,1 @@
-"""What trainers extend that adapt to every test image: the trainer, its start, steps, stream and answers."""
+"""What trainers extend that adapt at test time, to single images or along a stream of them."""

@@ -117,7 +117,7 @@ class Progress:
     """
 
     def __init__(self, path: Path, header: dict, names: Sequence[str]):
-        self.path, self.answers = path, []
+        self.path, self.names, self.answers = path, names, []
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
         if lines and not lines[-1].endswith(b"\n"):

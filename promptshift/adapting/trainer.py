@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,32 +14,26 @@ from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
 from dassl.config.options import at_least, between, choice, whole
-from dassl.data.data_manager import DatasetWrapper
-from dassl.data.transforms import build_transform
 from dassl.talk import quiet
-from dassl.utils import read_image
 from dassl.utils.errors import UserError
 from promptshift.adapting.answers import answers_of, diagnostics_of, metrics_of, readable_answers
+from promptshift.adapting.reads_views import ReadsViews, check_share
 from promptshift.adapting.start import START_DEFAULTS, StartsFromRun
 from promptshift.adapting.steps import Seen, Values, adapt
 from promptshift.adapting.stream import (
     STREAM_FILE,
     Progress,
-    StreamViews,
     batches_from,
     image_name,
     tensors_fingerprint,
     view_loader,
-    view_seed,
 )
-from promptshift.modeling.views import ViewTransform, most_confident
+from promptshift.modeling.views import most_confident
 from promptshift.randomness import own_random_state
 from promptshift.runs.config import config_hash
 
 log = logging.getLogger(__name__)
 
-MOST_AT_ONCE = 64  # images adapted together where memory allows more
-MOST_BYTES = 2**28  # of their views
 HALF_PRECISION_SCALE = 1000.0  # of the loss in the backward pass, as the released codes' scaler begins
 
 TPT = "arXiv 2209.07511"
@@ -54,7 +48,7 @@ TEST_TIME_DEFAULTS = dict(
 )
 
 
-class AdaptingTrainer(StartsFromRun):
+class AdaptingTrainer(ReadsViews, StartsFromRun):
     """Adapts prompts to every test image by itself and predicts its clean view; nothing is learnt before.
 
     Each image starts anew from the same prompts (`StartsFromRun`). Many images are adapted at once (TEST.TTA_BATCH, 0
@@ -112,11 +106,6 @@ class AdaptingTrainer(StartsFromRun):
         with torch.autocast(self.device.type, enabled=False):
             return self.clip.logit_scale * features.float() @ classes.float().mT
 
-    def in_chunks(self, run: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Images (N, V, 3, S, S) -> `run` of all of them, (N, V, ...), no more at once than the bound on tokens."""
-        per = max(1, self.cfg.MODEL.TEXT_CHUNK // 256)  # of ViT-B/16 and its like, which have about 200 tokens
-        return torch.cat([run(part) for part in images.flatten(0, 1).split(per)]).unflatten(0, images.shape[:2])
-
     def adapts(self) -> bool:
         """Whether there is anything to adapt to an image."""
         return True
@@ -155,12 +144,8 @@ class AdaptingTrainer(StartsFromRun):
 
     def images_at_once(self) -> int:
         """TEST.TTA_BATCH, or as many images as the bounds on tokens and on the memory of the views allow."""
-        if self.cfg.TEST.TTA_BATCH:
-            return self.cfg.TEST.TTA_BATCH
-        bytes_of_views = self.options.VIEWS * 3 * self.clip.image_size**2 * 4
-        return max(
-            1, min(MOST_AT_ONCE, MOST_BYTES // bytes_of_views, self.cfg.MODEL.TEXT_CHUNK // self.tokens_of_an_image())
-        )
+        bound, chunk = super().images_at_once(), self.cfg.MODEL.TEXT_CHUNK
+        return bound if self.cfg.TEST.TTA_BATCH else max(1, min(bound, chunk // self.tokens_of_an_image()))
 
     def tokens_of_an_image(self) -> int:
         """Tokens that run with gradients for one image, in the larger of the two towers."""
@@ -215,12 +200,7 @@ class AdaptingTrainer(StartsFromRun):
         if done:
             log.info(f"The stream resumes after {done} of {total} images ({progress.path})")
         batches = self.stream_batches(done, total)
-        views = StreamViews(
-            DatasetWrapper(self.cfg, items, self.view_transform()),
-            self.cfg.DATASET.ROOT,
-            self.cfg.SEED,
-            self.cfg.TEST.STRICT,
-        )
+        views = self.stream_views(items)
         with tqdm(
             total=total, initial=done, unit="image", desc=type(self).__name__, disable=not sys.stderr.isatty()
         ) as bar:
@@ -238,18 +218,6 @@ class AdaptingTrainer(StartsFromRun):
             readable = readable_answers(logits, seen.entropies[:, 0], self.confident(seen), whole)
         return answers_of(names, batch["problem"], readable, (time.perf_counter() - start) / max(1, len(readable)))
 
-    def view_transform(self) -> ViewTransform:
-        """PIL image -> views (V, 3, S, S)."""
-        c = self.cfg.INPUT
-        return ViewTransform(
-            build_transform(self.cfg, is_train=False), c.SIZE, self.options.VIEWS, c.RRCROP_SCALE, self.uses_augmix()
-        )
-
-    def uses_augmix(self) -> bool:
-        """AUGMIX, with `auto` read as TPT's release does: on for all but ImageNet and its variants."""
-        choice = self.options.AUGMIX
-        return choice == "on" or choice == "auto" and not self.cfg.DATASET.NAME.startswith("ImageNet")
-
     def file_probabilities(self, paths: Sequence[str]) -> Iterator[Tensor]:
         """Class probabilities (K,) of image files, adapted to each; needs the folder of the run alone.
 
@@ -259,24 +227,5 @@ class AdaptingTrainer(StartsFromRun):
         self.uses_own_copies = True
         with quiet():  # the caller prints answers alone
             self.prepare()
-        images, size = DatasetWrapper(self.cfg, [], self.view_transform()), self.images_at_once()
-        for start in range(0, len(paths), size):
-            part = [
-                (read_image(path), view_seed(self.cfg.SEED, image_name(path, self.cfg.DATASET.ROOT)))
-                for path in paths[start : start + size]
-            ]
-            views = torch.stack([images.augment(image, seed)["img"] for image, seed in part])  # (N, V, 3, S, S)
+        for views in self.file_views(paths, self.images_at_once()):
             yield from self.adapt(views)[0].softmax(dim=-1).cpu()
-
-
-def check_share(key: str, share: float, views: int) -> None:
-    """Refuses a share of the views that is less than one view or more than all.
-
-    Raises:
-        UserError: naming the key.
-    """
-    if not 1 <= int(views * share) <= views:
-        raise UserError(
-            f"{key}: {share} of {views} views is {int(max(views * share, 0))} confident views; allowed: "
-            f"{1 / views:g} (one view) to 1"
-        )

@@ -227,3 +227,27 @@ def _adapted(dataset: str, more: Sequence[str], flags: dict[str, Any]) -> Call:
     if dataset in xd.TARGETS:
         return _call("xd", _source(), *more, targets=dataset, default_config="default", **flags)
     return _call("main", dataset, *more, default_config="default", **flags)
+
+
+# TDA's names of test sets that are not those of configs/datasets -> those
+_TDA_NAMES = {
+    "I": "imagenet",
+    "A": "imagenet_a",
+    "V": "imagenetv2",
+    "R": "imagenet_r",
+    "S": "imagenet_sketch",
+    "fgvc": "fgvc_aircraft",
+}
+
+
+@_form
+def tda(datasets: str, *more: str) -> list[Call]:
+    """DATASETS [BACKBONE] [KEY VALUE ...]: with / between them and in TDA's names, each with its own settings."""
+    from promptshift.protocols import imagenet_variants
+
+    names = [_TDA_NAMES.get(name, name) for name in filter(None, datasets.split("/"))]
+    variants = ("imagenet", *imagenet_variants.TARGETS)
+    return [
+        _call("imagenet_variants" if name in variants else "xd", "imagenet", *more, targets=name, config=name)
+        for name in names
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from promptshift.modeling.tokens import clean_name
 
 DEFAULT_TEMPLATE = "a photo of a {}."
@@ -88,10 +90,42 @@ IMAGENET_60 = (
     "itap of the {}.",
 )
 
+# all eighty of CLIP's ImageNet templates (github.com/openai/CLIP)
+IMAGENET_80 = (
+    *IMAGENET_60,
+    "a jpeg corrupted photo of the {}.",
+    "a good photo of a {}.",
+    "a plushie {}.",
+    "a photo of the nice {}.",
+    "a photo of the small {}.",
+    "a photo of the weird {}.",
+    "the cartoon {}.",
+    "art of the {}.",
+    "a drawing of the {}.",
+    "a photo of the large {}.",
+    "a black and white photo of a {}.",
+    "the plushie {}.",
+    "a dark photo of a {}.",
+    "itap of a {}.",
+    "graffiti of the {}.",
+    "a toy {}.",
+    "itap of my {}.",
+    "a photo of a cool {}.",
+    "a photo of a small {}.",
+    "a tattoo of the {}.",
+)
+TEMPLATE_SETS = {"selected": SELECTED, "imagenet_80": IMAGENET_80}  # what a list of templates may name
+
 
 def template_of(dataset: str) -> str:
     """The hand template of a dataset, by its registered name."""
     return TEMPLATES.get(dataset, DEFAULT_TEMPLATE)
+
+
+def templates_of(words: Sequence[str], dataset: str) -> tuple[str, ...]:
+    """The templates that a list names: sets of TEMPLATE_SETS, `dataset` for a dataset's own, or texts with {}."""
+    sets = {**TEMPLATE_SETS, "dataset": (template_of(dataset),)}
+    return tuple(template for word in words for template in sets.get(word, (word,)))
 
 
 def fill(template: str, classnames: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dassl.config.options import Option, above, at_least, choice, flag, number, text, whole
 from promptshift.modeling.allowed import POSITIONS, PRECISIONS
+from promptshift.modeling.templates import TEMPLATE_SETS, templates_of
 
 COOP, COCOOP, MAPLE = "arXiv 2109.01134", "arXiv 2203.05557", "arXiv 2210.03117"
 VPT, PROMPTSRC, PROMPTKD = "arXiv 2203.12119", "arXiv 2307.06948", "arXiv 2403.02781"
@@ -21,6 +22,18 @@ def precision(default: str = "fp16") -> Option:
 def start_words(default: str, source: str = "") -> Option:
     """CTX_INIT: the words that a context starts from."""
     return text(default, source=source, about="words that the context starts from; '' for N(0, 0.02^2)")
+
+
+def template_list(*default: str, source: str = "") -> Option:
+    """TEMPLATES: hand-written prompts whose class features are averaged."""
+    allowed = f"a list of texts with {{}}, or of dataset, {', '.join(TEMPLATE_SETS)}"
+
+    def fits(value: object) -> bool:
+        words = isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
+        return bool(value) and words and all("{}" in text for text in templates_of(value, ""))
+
+    words = ("dataset", *TEMPLATE_SETS)
+    return Option(list(default), allowed, fits, words, source, "prompts with {} for the class, or sets of them")
 
 
 def _both_towers(n_vision: int, n_text: int, source: str) -> dict:

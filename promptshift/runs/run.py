@@ -155,7 +155,7 @@ def make_room(cfg: CN) -> None:
 def _belongs_to_run(path: Path) -> bool:
     if path.is_dir():
         return path.name == "tensorboard" or any(path.glob("model*.pth.tar*"))
-    return path.name.startswith(("log.txt", "result.json", "config.yaml", "last.pth.tar", CLASSES_FILE, "stream.jsonl"))
+    return path.name.startswith(("log.txt", "result.json", "config.yaml", "last.pth.tar", CLASSES_FILE, "stream."))
 
 
 def _same_run(written: Path, cfg: CN) -> bool:
@@ -205,9 +205,10 @@ def _record(cfg: CN, trainer, started: datetime, seconds: float) -> dict:
 
 
 def _selection(cfg: CN, trainer) -> str:
-    """The rule that chose the weights; `best_val` on a dataset whose val images are its test images is an oracle."""
+    """The rule that chose the weights; an oracle are `best_val` on a dataset whose val images are its test images, and
+    what a trainer says it has `chosen_on_test`."""
     leaks = cfg.TEST.FINAL_MODEL == "best_val" and getattr(trainer.dm.dataset, "val_is_test", False)
-    return "oracle" if leaks else cfg.TEST.FINAL_MODEL
+    return "oracle" if leaks or getattr(trainer, "chosen_on_test", False) else cfg.TEST.FINAL_MODEL
 
 
 def _trainer_name(cfg: CN) -> str:

@@ -39,22 +39,22 @@ def assert_token_ids(template, expected):
     assert rows == expected and not any(any(row[len(ids) :]) for row, ids in zip(template.tokens.tolist(), expected))
 
 
-def assert_gradients(parameters, expected):
+def assert_gradients(parameters, expected, seed=0):
     """Norm and direction of gradients (tolerances of the recipe, section 5)."""
     for name, check in expected.items():
         grad = parameters[name].grad
         if check["l2"] < 1e-4:  # rounding noise
             continue
         assert float(grad.norm()) == pytest.approx(check["l2"], rel=3e-4), name
-        assert recipe.probe(name, grad) == pytest.approx(check["probe"], abs=1e-3 * check["l2"]), name
+        assert recipe.probe(name, grad, seed) == pytest.approx(check["probe"], abs=1e-3 * check["l2"]), name
 
 
-def assert_parameters(parameters, expected, rel=5e-4, probes=True):
+def assert_parameters(parameters, expected, rel=5e-4, probes=True, seed=0):
     for name, check in expected.items():
         value = parameters[name]
         assert float(value.detach().norm()) == pytest.approx(check["l2"], rel=rel, abs=1e-5), name
         if probes:
-            assert recipe.probe(name, value) == pytest.approx(check["probe"], abs=1e-3 * check["l2"] + 1e-5), name
+            assert recipe.probe(name, value, seed) == pytest.approx(check["probe"], abs=1e-3 * check["l2"] + 1e-5), name
 
 
 def assert_sgd_step(trainer, module, golden, data):

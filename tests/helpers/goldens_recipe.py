@@ -111,6 +111,6 @@ def images(tag=1001, batch=4, res=32):
     )
 
 
-def probe(name, tensor):
+def probe(name, tensor, seed=0):
     """Direction check of a tensor: sum(t * fixed random tensor)."""
-    return float((tensor.detach().double().numpy() * normal("probe:" + name, tuple(tensor.shape))).sum())
+    return float((tensor.detach().double().numpy() * normal("probe:" + name, tuple(tensor.shape), seed)).sum())

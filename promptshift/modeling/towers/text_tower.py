@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dassl.utils.errors import UserError
 from promptshift.modeling.clip import FrozenCLIP
+from promptshift.modeling.templates import fill
 from promptshift.modeling.tokens import special_tokens, tokenize
 from promptshift.modeling.towers.blocks import is_plain, run_block
 from promptshift.modeling.towers.packing import Packing, pack, room_for
@@ -98,6 +99,11 @@ class TextTower:
         tokens, eot = tokenize(self.clip.tokenizer, texts, self.context_length)
         features = self.encode(self.clip.embed_tokens(tokens), eot)
         return F.normalize(features, dim=-1) if normalize else features
+
+    def encode_ensemble(self, templates: Sequence[str], classnames: list[str]) -> Tensor:
+        """Templates with {} for K classes -> mean over templates of the unit features, made unit again, (K, E)."""
+        rows = [self.encode_texts(fill(template, classnames)) for template in templates]
+        return F.normalize(torch.stack(rows).mean(dim=0), dim=-1)
 
     def _run(self, x: Tensor, eot: Tensor, *deep: Tensor) -> Tensor:
         mask = self._mask(x)

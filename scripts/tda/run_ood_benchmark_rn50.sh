@@ -1,0 +1,5 @@
+#!/bin/sh
+# TDA on ImageNet and its four variants with RN50:  run_ood_benchmark_rn50.sh [KEY VALUE ...]
+# From the environment: DATA, OUTPUT, SEEDS ("1"), GPUS, JOBS.
+set -eu
+exec sh "$(dirname -- "$0")/tda_runner.sh" I/A/V/R/S RN50 "$@"
