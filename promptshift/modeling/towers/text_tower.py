@@ -8,7 +8,7 @@ holds both equal to the plain run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -21,6 +21,8 @@ from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.tokens import tokenize
 from promptshift.modeling.towers.blocks import is_plain, run_block
 from promptshift.modeling.towers.projection import layer_norm, project_features
+
+Deep = Sequence[Tensor] | Mapping[int, Tensor]  # of block 1, 2, ... in turn, or by block
 
 MAX_TOKENS = 16384  # per chunk: about 3 GB of activations with gradients at width 512, 12 layers, fp16
 
@@ -57,14 +59,15 @@ class TextTower:
     def context_length(self) -> int:
         return self.positions.shape[0]
 
-    def encode(self, embeds: Tensor, eot: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
+    def encode(self, embeds: Tensor, eot: Tensor, deep: Deep = ()) -> Tensor:
         """Runs the tower on whole sequences.
 
         Args:
             embeds: (N, L, D) token embeddings without positions, L > max(eot).
             eot: (N,) position of the end-of-text token.
-            deep: for block i = 1.. the vectors that replace positions 1..M at its input, (M, D) for all prompts or
-                (N, M, D) (MaPLe, arXiv 2210.03117, section 3.2).
+            deep: the vectors that replace positions 1..M at the input of block 1, 2, ... (MaPLe, arXiv 2210.03117,
+                section 3.2), or of the blocks, counted from 0, that a mapping names (TCP, arXiv 2311.18231);
+                (M, D) for all prompts or (N, M, D).
 
         Returns:
             (N, E) features, not normalised, float32.
@@ -72,8 +75,16 @@ class TextTower:
         length = int(eot.max()) + 1
         embeds = embeds[:, :length]
         chunk = max(1, self.max_tokens // length)
-        deep = [prompt.expand(embeds.shape[0], -1, -1) for prompt in deep]
-        return _in_chunks(self._run, chunk, (embeds, eot.to(embeds.device), *deep), recompute=embeds.shape[0] > chunk)
+        deep = {block: prompt.expand(embeds.shape[0], -1, -1) for block, prompt in self._by_block(deep).items()}
+        tensors = (embeds, eot.to(embeds.device), *deep.values())
+        return _in_chunks(partial(self._run, tuple(deep)), chunk, tensors, recompute=embeds.shape[0] > chunk)
+
+    def _by_block(self, deep: Deep) -> dict[int, Tensor]:
+        found = by_block(deep)
+        strange = [block for block in found if not 0 <= block < len(self.blocks)]
+        if strange:
+            raise ValueError(f"block {strange[0]} of {len(self.blocks)} has no input to replace")
+        return found
 
     @torch.no_grad()
     def encode_texts(self, texts: list[str], normalize: bool = True) -> Tensor:
@@ -86,12 +97,13 @@ class TextTower:
         features = self.encode(self.clip.embed_tokens(tokens), eot)
         return F.normalize(features, dim=-1) if normalize else features
 
-    def _run(self, x: Tensor, eot: Tensor, *deep: Tensor) -> Tensor:
+    def _run(self, places: tuple[int, ...], x: Tensor, eot: Tensor, *deep: Tensor) -> Tensor:
         length = x.shape[1]
         x = x.to(self.clip.dtype) + self.positions[:length].to(self.clip.dtype)
         mask = None if self.is_plain else self.mask[:length, :length].to(x.dtype)
+        prompts = dict(zip(places, deep))
         for i, block in enumerate(self.blocks):
-            x = _with_deep(x, deep, i)
+            x = _with_deep(x, prompts.get(i))
             x = run_block(block, x, causal=True)[0] if self.is_plain else block(x, attn_mask=mask)
         return self._project(x[torch.arange(x.shape[0], device=x.device), eot])
 
@@ -99,20 +111,22 @@ class TextTower:
         x = layer_norm(x, self.ln_final)  # per token, so only the pooled one needs it
         return project_features(x, self.projection)
 
-    def encode_shared(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
+    def encode_shared(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Deep = ()) -> Tensor:
         """Runs G contexts against K classes; the prefix of a context is computed once for all its classes.
 
         Args:
             prefix: (G, P, D) embeddings of [SOS, context, words that all classes share].
             suffix: (K, S, D) embeddings of [class name, ".", EOT, ...].
             suffix_eot: (K,) position of EOT within the suffix.
-            deep: for block i = 1.. the (G, M, D) vectors that replace positions 1..M of the prefixes at its input.
+            deep: as for `encode`, (G, M, D) each: of the prefixes, so the same for all classes.
 
         Returns:
             (G, K, E) features, not normalised, float32.
         """
+        deep = self._by_block(deep)
         if not self.is_plain:
             return self._encode_product(prefix, suffix, suffix_eot, deep)
+        deep, places = tuple(deep.values()), tuple(deep)
         n, start = prefix.shape[:2]
         recompute = n * (start + int((suffix_eot + 1).sum())) > self.max_tokens
         groups, columns = [], []
@@ -121,41 +135,49 @@ class TextTower:
             for part in rows.split(max(1, (self.max_tokens - start) // (end + 1))):
                 per = max(1, self.max_tokens // (start + len(part) * (end + 1)))
                 piece = suffix[part.to(suffix.device), : end + 1]
-                groups.append(_in_chunks(partial(self._run_shared, piece), per, (prefix, *deep), recompute))
+                groups.append(_in_chunks(partial(self._run_shared, piece, places), per, (prefix, *deep), recompute))
             columns.append(rows)
         order = torch.argsort(torch.cat(columns)).to(prefix.device)
         return torch.cat(groups, dim=1)[:, order]
 
-    def _run_shared(self, suffix: Tensor, prefix: Tensor, *deep: Tensor) -> Tensor:
+    def _run_shared(self, suffix: Tensor, places: tuple[int, ...], prefix: Tensor, *deep: Tensor) -> Tensor:
         n, k, dtype = prefix.shape[0], suffix.shape[0], self.clip.dtype
         start, end = prefix.shape[1], prefix.shape[1] + suffix.shape[1]
         positions = self.positions.to(dtype)
         x = prefix.to(dtype) + positions[:start]  # (G, P, D)
         y = (suffix.to(dtype) + positions[start:end]).repeat(n, 1, 1)  # (G*K, S, D)
+        prompts = dict(zip(places, deep))
         for i, block in enumerate(self.blocks):
             last = slice(-1, None) if i == len(self.blocks) - 1 else None  # behind the last block one token is read
-            x, past = run_block(block, _with_deep(x, deep, i), causal=True, rows=last)
+            x, past = run_block(block, _with_deep(x, prompts.get(i)), causal=True, rows=last)
             past = tuple(t.repeat_interleave(k, dim=0) for t in past)
             y, _ = run_block(block, y, past, causal=True, rows=last)
         return self._project(y[:, -1]).unflatten(0, (n, k))  # (G, K, E)
 
-    def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor]) -> Tensor:
+    def _encode_product(
+        self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Mapping[int, Tensor]
+    ) -> Tensor:
         n, k = prefix.shape[0], suffix.shape[0]
         per = max(1, self.max_tokens // (k * (prefix.shape[1] + suffix.shape[1])))
         eot = suffix_eot + prefix.shape[1]
         rows = []
-        for part, *prompts in zip(*(t.split(per) for t in (prefix, *deep))):
+        for part, *prompts in zip(*(t.split(per) for t in (prefix, *deep.values()))):
             part, *prompts = (t.repeat_interleave(k, dim=0) for t in (part, *prompts))
             tokens = torch.cat([part, suffix.repeat(len(part) // k, 1, 1)], dim=1)
-            rows.append(self.encode(tokens, eot.repeat(len(part) // k), prompts))
+            rows.append(self.encode(tokens, eot.repeat(len(part) // k), dict(zip(deep, prompts))))
         return torch.cat(rows).unflatten(0, (n, k))
 
 
-def _with_deep(x: Tensor, deep: Sequence[Tensor], block: int) -> Tensor:
+def by_block(deep: Deep) -> dict[int, Tensor]:
+    """What replaces the context, by block: that of block 1, 2, ... where it comes in turn."""
+    return dict(deep) if isinstance(deep, Mapping) else dict(enumerate(deep, start=1))
+
+
+def _with_deep(x: Tensor, prompt: Tensor | None) -> Tensor:
     """Tokens (N, L, D) at a block's input, with its deep prompts (N, M, D), where it has some, at positions 1..M."""
-    if not 0 < block <= len(deep):
+    if prompt is None:
         return x
-    prompt = deep[block - 1].to(x.dtype)
+    prompt = prompt.to(x.dtype)
     return torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1] :]], dim=1)
 
 
