@@ -78,7 +78,9 @@ class ClassAwarePromptLearner(PromptLearner):
         super().__init__(clip, classnames, n_ctx, ctx_init, rest=rest, max_tokens=max_tokens)
         blocks = len(self.template.tower.blocks)
         if not 0 <= block < blocks:
-            raise UserError(f"{key}: {block}; allowed: 0 to {blocks - 1}, the blocks of the text tower of '{clip.name}'")
+            raise UserError(
+                f"{key}: {block}; allowed: 0 to {blocks - 1}, the blocks of the text tower of '{clip.name}'"
+            )
         self.block, self.fixed_features = block, features
         self.meta_net = MetaNet(clip.embed_dim, clip.embed_dim // 4, self.ctx.numel(), quick_gelu)
 

@@ -147,4 +147,6 @@ def saved_as_released(trainer, golden):
     """The state dict of a released checkpoint: what is learnt, beside whatever else the released code saves."""
     (name,) = trainer.get_model_names()
     state = {key: value.clone() for key, value in trainer._models[name].state_dict().items()}
-    return {key: torch.zeros(shape) for key, shape in golden["checkpoint"]["keys_outside_the_frozen_towers"].items()} | state
+    return {
+        key: torch.zeros(shape) for key, shape in golden["checkpoint"]["keys_outside_the_frozen_towers"].items()
+    } | state

@@ -83,8 +83,9 @@ def test_hand_written_prompts_are_the_released_ones():
         golden["optim"] = CASES["agree"]["optim"]
         trainer = trainer_of_case(ProGrad, golden, ["dog"], "TRAINER.PROGRAD.N_CTX", 8)
         words = template.removesuffix(" {}.")
-        assert trainer.prompt_learner.template.tokens[0, 1:9].tolist()[8 - len(words.split()) :] == (
-            encode(trainer.clip.tokenizer, words)[: len(words.split())]
+        assert (
+            trainer.prompt_learner.template.tokens[0, 1:9].tolist()[8 - len(words.split()) :]
+            == (encode(trainer.clip.tokenizer, words)[: len(words.split())])
         )
         blank = trainer.prompt_learner.ctx[: 8 - len(words.split())]
         assert not blank.any() and trainer.prompt_learner.ctx[len(blank) :].any(dim=1).all()
@@ -92,13 +93,15 @@ def test_hand_written_prompts_are_the_released_ones():
 
 @pytest.mark.parametrize("position", ["front", "middle"])
 def test_words_that_stay_fixed_stand_behind_the_name(position):
-    """"a type of pet, a photo of a": eight words, nine tokens; the last one is not learnt."""
+    """ "a type of pet, a photo of a": eight words, nine tokens; the last one is not learnt."""
     trainer = golden_prograd("init_words_n16_pets")[0]
     end, ids = trainer.prompt_learner.template, trainer.clip.embed_tokens
     words = " ".join(["X"] * 8 + ["a type of pet, a photo of a"])
     template = type(end)(trainer.clip, ["electric guitar"], 16, words, position)
     ctx, row = template.words, template.embeds(template.words)[0]
-    name, last, stop = (ids(torch.tensor(encode(trainer.clip.tokenizer, text))) for text in ("electric guitar", "a", "."))
+    name, last, stop = (
+        ids(torch.tensor(encode(trainer.clip.tokenizer, text))) for text in ("electric guitar", "a", ".")
+    )
     half = 8 if position == "middle" else 0
     expected = torch.cat([row[:1], ctx[:half], name, ctx[half:], last, stop])
     torch.testing.assert_close(row[: len(expected)], expected)
@@ -109,10 +112,11 @@ def test_images_stand_alone(assert_images_stand_alone):
 
 
 def test_a_run_learns_and_evaluates_alone(run):
-    record = run("ProGrad", "OPTIM.MAX_EPOCH", 3)
+    few = ["DATASET.SOURCE_DOMAINS", ["photo"], "DATASET.NUM_SHOTS", 8, "OPTIM.WARMUP_EPOCH", 0, "OPTIM.MAX_EPOCH", 6]
+    record = run("ProGrad", *few)
     losses = [epoch["loss"] for epoch in record["history"]]
     assert losses[-1] < losses[0] and record["history"][0]["kl_loss"] > 0
-    assert run("ProGrad", "OPTIM.MAX_EPOCH", 3, folder="eval", model_dir="run")["metrics"] == record["metrics"]
+    assert run("ProGrad", *few, folder="eval", model_dir="run")["metrics"] == record["metrics"]
 
 
 def test_the_released_keys_are_understood(build):

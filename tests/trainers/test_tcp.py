@@ -29,7 +29,9 @@ def test_three_steps_equal_the_released_code(case):
     learner = trainer.prompt_learner
     for row, ids in zip(learner.template.tokens.tolist(), golden["token_ids"]):
         assert row[5 : len(ids)] == ids[5:] and row[0] == ids[0]  # the context takes the place of 1..4
-    np.testing.assert_allclose(trainer.hand_features, golden["fixed_text_features"], atol=1e-4)
+    fixed = golden["fixed_text_features"]
+    np.testing.assert_allclose(trainer.hand_features[0, :4], fixed["row_0_first_4"], atol=1e-4)
+    assert recipe.probe("fixed_text_features", trainer.hand_features) == pytest.approx(fixed["probe"], abs=3e-3)
     with torch.no_grad():
         prompts = learner.class_prompts()
     assert float(prompts.norm()) == pytest.approx(golden["class_prompts_init"]["l2"], rel=3e-4)
@@ -109,10 +111,10 @@ def test_a_run_learns_and_evaluates_alone(run):
 
 def test_the_released_keys_are_understood_and_folder_names_weigh_nothing(build):
     options = build(
-        "TCP", "TRAINER.COOP.N_CTX", 6, "TRAINER.COOP.CSC", False, "TRAINER.COOP.W", 1.0, "TRAINER.COOP.CTX_INIT", False,
-        "TRAINER.COOP.CLASS_TOKEN_POSITION", "end",
+        "TCP", "TRAINER.COOP.N_CTX", 6, "TRAINER.COOP.CSC", False, "TRAINER.COOP.W", 3.0,
+        "TRAINER.COOP.CTX_INIT", False, "TRAINER.COOP.CLASS_TOKEN_POSITION", "end",
     ).options  # fmt: skip
-    assert (options.N_CTX, options.RELEASED.W) == (6, 1.0) and options.W != 1.0
+    assert (options.N_CTX, options.RELEASED.W, options.W) == (6, 3.0, 1.0)
 
 
 @pytest.mark.parametrize(

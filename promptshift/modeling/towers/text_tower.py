@@ -154,9 +154,7 @@ class TextTower:
             y, _ = run_block(block, y, past, causal=True, rows=last)
         return self._project(y[:, -1]).unflatten(0, (n, k))  # (G, K, E)
 
-    def _encode_product(
-        self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Mapping[int, Tensor]
-    ) -> Tensor:
+    def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Mapping[int, Tensor]) -> Tensor:
         n, k = prefix.shape[0], suffix.shape[0]
         per = max(1, self.max_tokens // (k * (prefix.shape[1] + suffix.shape[1])))
         eot = suffix_eot + prefix.shape[1]
