@@ -168,6 +168,26 @@ def dpc(dataset: str, *more: str) -> list[Call]:
 
 
 @_form
+def dept(dataset: str, *more: str) -> list[Call]:
+    """DATASET [METHOD] [KEY VALUE ...]: main on top of METHOD (CoOp)."""
+    method, *more = more if len(more) % 2 else ("CoOp", *more)
+    flags = {"default_config": "vit_b16_c4_ep10_batch1_ctxv1"} if method == "CoCoOp" else {}
+    return [_call("main", dataset, "TRAINER.DEPT.BACKBONE", method, *more, **flags)]
+
+
+@_form
+def base2new(*words: str) -> list[Call]:
+    """[DATASET] [KEY VALUE ...]: both halves with all seeds; without DATASET CoOp's eleven."""
+    return [_call("base_to_new", *(words if len(words) % 2 else ("all", *words)))]
+
+
+@_form
+def base2new_seeds(dataset: str, *more: str) -> list[Call]:
+    """DATASET [KEY VALUE ...]: train on the base classes with all seeds, test on them."""
+    return [_call("base_to_new", dataset, *more, train_only=True)]
+
+
+@_form
 def coop_main(*words: str) -> list[Call]:
     """DATASET [BACKBONE] [KEY VALUE ...]: main; or CoOp's six, DATASET CFG CTP NCTX SHOTS CSC: few_shot."""
     if is_coop_call(words):

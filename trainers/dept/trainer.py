@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from dassl.config import merge_opts
 from dassl.config.options import above, between, choice, flag, pairs
+from dassl.config.options import block as keys_of
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_optimizer
 from dassl.utils.errors import UserError
@@ -15,7 +16,7 @@ from promptshift.modeling.conditional import ConditionalPromptLearner
 from promptshift.modeling.multimodal import TwoTowerPrompts
 from promptshift.runs.config import flatten
 from promptshift.runs.options import complete
-from promptshift.runs.public_blocks import precision
+from promptshift.runs.public_blocks import PUBLIC_BLOCKS, precision
 from promptshift.runs.wrapped_options import block_pairs
 from trainers.dept.heads import DecoupledPrompts, classes_of_released
 
@@ -79,7 +80,8 @@ class DePT(PromptTrainer):
         block = TRAINER_REGISTRY.get(o.BACKBONE).BLOCK
         values = flatten(cfg.TRAINER[block])
         if name in RELEASED_NAMES and block == "KGCOOP":  # the released one has CoOp's keys and 1 - cos
-            values |= {key: value for key, value in flatten(cfg.TRAINER.COOP).items() if key == "N_CTX" and value != 16}
+            plain = flatten(keys_of(PUBLIC_BLOCKS["COOP"]))
+            values |= {key: cfg.TRAINER.COOP[key] for key in plain if cfg.TRAINER.COOP[key] != plain[key]}
             values |= {"DISTANCE": "cosine"}
         own = {f"TRAINER.{block}.{key}": value for key, value in values.items()} | dict(block_pairs(o.BACKBONE_OPTS))
         o.BACKBONE_OPTS = [word for key in sorted(own) for word in (key, own[key])]
