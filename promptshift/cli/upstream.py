@@ -47,7 +47,7 @@ def calls(form: str, words: Sequence[str]) -> list[Call]:
     """
     function = look_up("form", form, FORMS)
     usage = usage_of(form)
-    needed = usage.split(" [")[0].split()
+    needed = [word for word in usage.split(" [")[0].split() if not word.startswith("[")]
     if len(words) < len(needed):
         raise UserError(f"{needed[len(words)]} is missing; {form} takes {usage}")
     return function(*words)
