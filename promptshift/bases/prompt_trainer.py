@@ -105,11 +105,15 @@ class PromptTrainer(UpdatingTrainer):
             module.to(self.device)
             if cfg.MODEL.INIT_WEIGHTS:
                 load_pretrained_weights(module, cfg.MODEL.INIT_WEIGHTS)
-            optim = build_optimizer(module, cfg.OPTIM)
+            optim = self.optimizer_of(module)
             self.register_model(name, module, optim, build_lr_scheduler(optim, cfg.OPTIM))
         views = cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS
         if views:
             self._train_on_stored_views(views)
+
+    def optimizer_of(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Hook: the optimizer of a module that is learnt, with OPTIM's settings."""
+        return build_optimizer(module, self.cfg.OPTIM)
 
     def load_backbone(self) -> FrozenCLIP:
         """The frozen CLIP that the configuration names."""
@@ -190,11 +194,11 @@ class PromptTrainer(UpdatingTrainer):
         return Prediction(self.model_inference(images))
 
     @torch.no_grad()
-    def encode_images(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) -> L2-normalised frozen features (B, E), float32."""
+    def encode_images(self, images: Tensor, normalize: bool = True) -> Tensor:
+        """Images (B, 3, S, S) -> frozen features (B, E), L2-normalised unless told otherwise, float32."""
         with self.autocast():
-            features = self.clip.encode_image(images.to(self.device))
-        return F.normalize(features.float(), dim=-1)
+            features = self.clip.encode_image(images.to(self.device)).float()
+        return F.normalize(features, dim=-1) if normalize else features
 
     def batch_features(self, batch: dict) -> Tensor:
         """Features of a training batch: stored ones where the loader brings them, else encoded now."""

@@ -47,7 +47,7 @@ def calls(form: str, words: Sequence[str]) -> list[Call]:
     """
     function = look_up("form", form, FORMS)
     usage = usage_of(form)
-    needed = usage.split(" [")[0].split()
+    needed = [word for word in usage.split(" [")[0].split() if not word.startswith("[")]
     if len(words) < len(needed):
         raise UserError(f"{needed[len(words)]} is missing; {form} takes {usage}")
     return function(*words)
@@ -165,6 +165,26 @@ def dpc(dataset: str, *more: str) -> list[Call]:
     """DATASET [METHOD] [KEY VALUE ...]: main on top of METHOD (CoOp)."""
     method, *more = more if len(more) % 2 else ("CoOp", *more)
     return [_call("main", dataset, "TRAINER.DPC.BACKBONE", method, *more)]
+
+
+@_form
+def dept(dataset: str, *more: str) -> list[Call]:
+    """DATASET [METHOD] [KEY VALUE ...]: main on top of METHOD (CoOp)."""
+    method, *more = more if len(more) % 2 else ("CoOp", *more)
+    flags = {"default_config": "vit_b16_c4_ep10_batch1_ctxv1"} if method == "CoCoOp" else {}
+    return [_call("main", dataset, "TRAINER.DEPT.BACKBONE", method, *more, **flags)]
+
+
+@_form
+def base2new(*words: str) -> list[Call]:
+    """[DATASET] [KEY VALUE ...]: both halves with all seeds; without DATASET CoOp's eleven."""
+    return [_call("base_to_new", *(words if len(words) % 2 else ("all", *words)))]
+
+
+@_form
+def base2new_seeds(dataset: str, *more: str) -> list[Call]:
+    """DATASET [KEY VALUE ...]: train on the base classes with all seeds, test on them."""
+    return [_call("base_to_new", dataset, *more, train_only=True)]
 
 
 @_form

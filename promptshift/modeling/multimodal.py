@@ -49,8 +49,10 @@ class Prompts:
     deep_vision: Sequence[Tensor] = ()
 
 
-def class_features(template: PromptTemplate, ctx: Tensor, deep_text: Sequence[Tensor] = ()) -> Tensor:
-    """Class features under text prompts, L2-normalised, at the template's memory bound.
+def class_features(
+    template: PromptTemplate, ctx: Tensor, deep_text: Sequence[Tensor] = (), normalize: bool = True
+) -> Tensor:
+    """Class features under text prompts, L2-normalised unless told otherwise, at the template's memory bound.
 
     Args:
         template: the fixed part of the K prompts.
@@ -60,13 +62,17 @@ def class_features(template: PromptTemplate, ctx: Tensor, deep_text: Sequence[Te
     Returns:
         (K, E), or (G, K, E), float32.
     """
-    return (template.features if ctx.dim() == 2 else template.features_each)(ctx, deep_text)
+    return (template.features if ctx.dim() == 2 else template.features_each)(ctx, deep_text, normalize)
 
 
 def image_features(
-    tower: VisionTower, images: Tensor, vision: Tensor | None = None, deep_vision: Sequence[Tensor] = ()
+    tower: VisionTower,
+    images: Tensor,
+    vision: Tensor | None = None,
+    deep_vision: Sequence[Tensor] = (),
+    normalize: bool = True,
 ) -> Tensor:
-    """Image features under vision prompts, L2-normalised, float32.
+    """Image features under vision prompts, L2-normalised unless told otherwise, float32.
 
     Args:
         images: (B, 3, S, S), or (G, V, 3, S, S): V images for each of G sets of prompts.
@@ -77,12 +83,13 @@ def image_features(
         (B, E), or (G, V, E).
     """
     if images.dim() == 4:
-        return F.normalize(tower.encode(images, vision, deep_vision), dim=-1)
+        features = tower.encode(images, vision, deep_vision)
+        return F.normalize(features, dim=-1) if normalize else features
     views = images.shape[1]
     vision, *deep = (
         p if p is None or p.dim() == 2 else p.repeat_interleave(views, dim=0) for p in (vision, *deep_vision)
     )  # (G, n, W) -> (G*V, n, W)
-    return image_features(tower, images.flatten(0, 1), vision, deep).unflatten(0, (-1, views))
+    return image_features(tower, images.flatten(0, 1), vision, deep, normalize).unflatten(0, (-1, views))
 
 
 def project(prompts: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -105,7 +112,7 @@ class TwoTowerPrompts(nn.Module):
         super().__init__()
         self.template, self.tower = template, tower
         self._kept = Kept()
-        self.register_load_state_dict_pre_hook(_keep_own_names)
+        self.register_load_state_dict_pre_hook(keep_own_names)
 
     @staticmethod
     def prompts(tensors: Mapping[str, Tensor]) -> Prompts:
@@ -116,19 +123,22 @@ class TwoTowerPrompts(nn.Module):
         """-> the prompts as they are now."""
         return self.prompts(dict(self.named_parameters()))
 
-    def class_features(self) -> Tensor:
-        """-> class features (K, E), L2-normalised; without gradients they are kept until a parameter changes."""
+    def class_features(self, normalize: bool = True) -> Tensor:
+        """-> class features (K, E), L2-normalised unless told otherwise.
+
+        Without gradients the normalised ones are kept until a parameter changes.
+        """
 
         def compute() -> Tensor:
             prompts = self()
-            return class_features(self.template, prompts.ctx, prompts.deep_text)
+            return class_features(self.template, prompts.ctx, prompts.deep_text, normalize)
 
-        return self._kept(self.parameters(), compute)
+        return self._kept(self.parameters(), compute) if normalize else compute()
 
-    def image_features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) -> features (B, E), L2-normalised, float32."""
+    def image_features(self, images: Tensor, normalize: bool = True) -> Tensor:
+        """Images (B, 3, S, S) -> features (B, E), L2-normalised unless told otherwise, float32."""
         prompts = self()
-        return image_features(self.tower, images, prompts.vision, prompts.deep_vision)
+        return image_features(self.tower, images, prompts.vision, prompts.deep_vision, normalize)
 
 
 class CoupledPrompts(TwoTowerPrompts):
@@ -248,7 +258,7 @@ def _text_prompts(
     return template, ctx
 
 
-def _keep_own_names(module: nn.Module, state: dict, prefix: str, *_) -> None:
+def keep_own_names(module: nn.Module, state: dict, prefix: str, *_) -> None:
     """Load hook: drops what is no prompt of this module's and gives prompts saved without their prefix theirs."""
     own = [prefix + name for name, _ in module.named_parameters()]
     found = {

@@ -24,6 +24,7 @@ LAYOUT = Layout(
     rank=6,
 )
 CLASS_TOKEN_POSITIONS = ("front", "middle", "end")
+_COOP_FOLDERS = {"CoOp": "COOP", "ProGrad": "PROGRAD"}  # trainers whose released scripts name folders so: their blocks
 
 
 @register("few_shot", layout=LAYOUT, takes=("weights",))
@@ -76,11 +77,11 @@ def folder_of(request: Request) -> Path:
 
 
 def stem_of(request: Request) -> Path:
-    """Returns `<CFG>_<S>shots`, for CoOp with `nctx<N>_csc<C>_ctp<P>` below it."""
+    """Returns `<CFG>_<S>shots`, for CoOp and ProGrad with `nctx<N>_csc<C>_ctp<P>` below it."""
     stem = Path(f"{request.config_file.stem}_{request.cfg.DATASET.NUM_SHOTS}shots")
-    if request.trainer != "CoOp":
+    if request.trainer not in _COOP_FOLDERS:
         return stem
-    coop = request.cfg.TRAINER.COOP
+    coop = request.cfg.TRAINER[_COOP_FOLDERS[request.trainer]]
     return stem / f"nctx{coop.N_CTX}_csc{coop.CSC}_ctp{coop.CLASS_TOKEN_POSITION}"
 
 

@@ -20,7 +20,11 @@ SEED_SHIFT = int(os.environ.get("GOLDEN_SEED_SHIFT", "0"))
 CLASSNAMES = ["dog", "elephant", "giraffe", "electric_guitar", "horse", "house"]
 TEXT = dict(context_length=77, vocab_size=49408, text_width=128, text_layers=4, text_heads=2, embed_dim=64)
 VIT = TEXT | dict(image_size=32, patch_size=8, vision_width=192, vision_layers=4, vision_heads=3)
+DEEP_TEXT = VIT | dict(text_layers=12)
 RESNET = TEXT | dict(image_size=64, patch_size=None, vision_width=16, vision_layers=(1, 1, 1, 1), vision_heads=8)
+
+
+KINDS = {"vit": VIT, "rn": RESNET, "vit12": DEEP_TEXT}
 
 
 def golden(name):
@@ -72,7 +76,7 @@ def train_value(key, shape, kind, seed=0):
 
 @lru_cache(maxsize=4)  # 25 MB each
 def state_dict(kind="vit", seed=0):
-    """The OpenAI-format state dict of the golden ViT (`vit`) or ResNet (`rn`)."""
+    """The OpenAI-format state dict of the golden ViT (`vit`; `vit12` with 12 text blocks) or ResNet (`rn`)."""
     shapes = {k: tuple(v.shape) for k, v in _skeleton(kind).items()}
     return {k: torch.from_numpy(np.asarray(clip_value(k, shape, seed))) for k, shape in shapes.items()}
 
@@ -81,7 +85,7 @@ def state_dict(kind="vit", seed=0):
 def _skeleton(kind):
     from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
-    s = VIT if kind == "vit" else RESNET
+    s = KINDS[kind]
     vision = CLIPVisionCfg(
         layers=s["vision_layers"], width=s["vision_width"], image_size=s["image_size"], patch_size=s["patch_size"] or 16
     )

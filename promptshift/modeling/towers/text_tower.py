@@ -10,7 +10,7 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -25,6 +25,8 @@ from promptshift.modeling.tokens import special_tokens, tokenize
 from promptshift.modeling.towers.blocks import is_plain, run_block
 from promptshift.modeling.towers.packing import Packing, pack, room_for
 from promptshift.modeling.towers.projection import layer_norm, project_features
+
+Deep = Sequence[Tensor] | Mapping[int, Tensor]  # of block 1, 2, ... in turn, or by block
 
 MAX_TOKENS = 16384  # per chunk: about 3 GB of activations with gradients at width 512, 12 layers, fp16
 
@@ -68,14 +70,15 @@ class TextTower:
         """Most tokens of a text."""
         return self.positions.shape[0] - (self.cls is not None)
 
-    def encode(self, embeds: Tensor, eot: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
+    def encode(self, embeds: Tensor, eot: Tensor, deep: Deep = ()) -> Tensor:
         """Runs the tower on whole sequences.
 
         Args:
             embeds: (N, L, D) token embeddings without positions, L > max(eot).
             eot: (N,) position of the end-of-text token.
-            deep: for block i = 1.. the vectors that replace the M positions behind the start token at its input,
-                (M, D) for all prompts or (N, M, D) (MaPLe, arXiv 2210.03117, section 3.2).
+            deep: the vectors that replace the M positions behind the start token at the input of block 1, 2, ...
+                (MaPLe, arXiv 2210.03117, section 3.2), or of the blocks, counted from 0, that a mapping names (TCP,
+                arXiv 2311.18231); (M, D) for all prompts or (N, M, D).
 
         Returns:
             (N, E) features, not normalised, float32.
@@ -86,8 +89,16 @@ class TextTower:
             embeds = torch.cat([embeds, fill], dim=1)
         length = embeds.shape[1]
         chunk = max(1, self.max_tokens // length)
-        deep = [prompt.expand(embeds.shape[0], -1, -1) for prompt in deep]
-        return _in_chunks(self._run, chunk, (embeds, eot.to(embeds.device), *deep), recompute=embeds.shape[0] > chunk)
+        deep = {block: prompt.expand(embeds.shape[0], -1, -1) for block, prompt in self._by_block(deep).items()}
+        tensors = (embeds, eot.to(embeds.device), *deep.values())
+        return _in_chunks(partial(self._run, tuple(deep)), chunk, tensors, recompute=embeds.shape[0] > chunk)
+
+    def _by_block(self, deep: Deep) -> dict[int, Tensor]:
+        found = by_block(deep)
+        strange = [block for block in found if not 0 <= block < len(self.blocks)]
+        if strange:
+            raise ValueError(f"block {strange[0]} of {len(self.blocks)} has no input to replace")
+        return found
 
     @torch.no_grad()
     def encode_texts(self, texts: list[str], normalize: bool = True) -> Tensor:
@@ -105,15 +116,16 @@ class TextTower:
         rows = [self.encode_texts(fill(template, classnames)) for template in templates]
         return F.normalize(torch.stack(rows).mean(dim=0), dim=-1)
 
-    def _run(self, x: Tensor, eot: Tensor, *deep: Tensor) -> Tensor:
+    def _run(self, places: tuple[int, ...], x: Tensor, eot: Tensor, *deep: Tensor) -> Tensor:
         mask = self._mask(x)
         x = x.to(self.clip.dtype)
         if self.cls is not None:
             x = torch.cat([x, self.cls.to(x.dtype).expand(len(x), 1, -1)], dim=1)
         x = x + self.positions[: x.shape[1]].to(x.dtype)
+        prompts = dict(zip(places, deep))
         plain = self.is_plain and not self.hides_padding
         for i, block in enumerate(self.blocks):
-            x = _with_deep(x, deep, i, len(self.start))
+            x = _with_deep(x, prompts.get(i), len(self.start))
             x = run_block(block, x, mask) if plain else block(x, attn_mask=mask)
         if self.pool in ("argmax", "eos"):
             return self._project(x[torch.arange(x.shape[0], device=x.device), eot])
@@ -142,21 +154,22 @@ class TextTower:
         x = layer_norm(x, self.ln_final)  # per token, so only the pooled one needs it
         return project_features(x, self.projection)
 
-    def encode_shared(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
+    def encode_shared(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Deep = ()) -> Tensor:
         """Runs G contexts against K classes; many classes stand behind one copy of their context.
 
         Args:
             prefix: (G, P, D) embeddings of [SOS, context, words that all classes share].
             suffix: (K, S, D) embeddings of [class name, ".", EOT, ...].
             suffix_eot: (K,) position of EOT within the suffix.
-            deep: for block i = 1.. the (G, M, D) vectors that replace, at its input, the M positions of the prefixes
-                behind the start token.
+            deep: as for `encode`, (G, M, D) each: of the prefixes, so the same for all classes.
 
         Returns:
             (G, K, E) features, not normalised, float32.
         """
+        deep = self._by_block(deep)
         if not (self.is_plain and self.truncates):
             return self._encode_product(prefix, suffix, suffix_eot, deep)
+        deep, places = tuple(deep.values()), tuple(deep)
         n, start = prefix.shape[:2]
         lengths = tuple((suffix_eot + 1).tolist())
         room = room_for(prefix.shape[2], start, self.max_tokens)
@@ -165,42 +178,49 @@ class TextTower:
         columns = []
         for part in packing.split(self.max_tokens):
             per = max(1, self.max_tokens // part.positions.numel())
-            columns.append(_in_chunks(partial(self._run_packed, part, suffix), per, (prefix, *deep), recompute))
+            run = partial(self._run_packed, part, suffix, places)
+            columns.append(_in_chunks(run, per, (prefix, *deep), recompute))
         return torch.cat(columns, dim=1)[:, packing.order]
 
-    def _run_packed(self, packing: Packing, suffix: Tensor, prefix: Tensor, *deep: Tensor) -> Tensor:
+    def _run_packed(
+        self, packing: Packing, suffix: Tensor, places: tuple[int, ...], prefix: Tensor, *deep: Tensor
+    ) -> Tensor:
         """Features (G, R * C, E) of the classes in the sequences of a packing."""
         n, rows, dtype = prefix.shape[0], len(packing.tokens), self.clip.dtype
         names = suffix.flatten(0, 1)[packing.tokens].to(dtype)  # (R, T - P, D)
         shared = prefix.to(dtype).unsqueeze(1).expand(-1, rows, -1, -1)
         x = torch.cat([shared, names.expand(n, -1, -1, -1)], dim=2) + self.positions.to(dtype)[packing.positions]
         x = x.flatten(0, 1)  # (G * R, T, D)
-        deep = [prompt.repeat_interleave(rows, dim=0) for prompt in deep]
+        prompts = {i: prompt.repeat_interleave(rows, dim=0) for i, prompt in zip(places, deep)}
         mask, pooled = (t.repeat(n, *[1] * (t.dim() - 1)) if rows > 1 else t for t in (packing.mask, packing.pooled))
-        for i, block in enumerate(self.blocks[:-1]):
-            x = run_block(block, _with_deep(x, deep, i, len(self.start)), mask)
-        x = _with_deep(x, deep, len(self.blocks) - 1, len(self.start))
-        x = run_block(self.blocks[-1], x, mask, pooled)  # one token a class is read
+        for i, block in enumerate(self.blocks):
+            rows_read = pooled if i == len(self.blocks) - 1 else None  # behind the last block one token a class is read
+            x = run_block(block, _with_deep(x, prompts.get(i), len(self.start)), mask, rows_read)
         return self._project(x).unflatten(0, (n, rows)).flatten(1, 2)
 
-    def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Sequence[Tensor]) -> Tensor:
+    def _encode_product(self, prefix: Tensor, suffix: Tensor, suffix_eot: Tensor, deep: Mapping[int, Tensor]) -> Tensor:
         n, k = prefix.shape[0], suffix.shape[0]
         length = prefix.shape[1] + suffix.shape[1] if self.truncates else self.context_length
         per = max(1, self.max_tokens // (k * length))
         eot = suffix_eot + prefix.shape[1]
         rows = []
-        for part, *prompts in zip(*(t.split(per) for t in (prefix, *deep))):
+        for part, *prompts in zip(*(t.split(per) for t in (prefix, *deep.values()))):
             part, *prompts = (t.repeat_interleave(k, dim=0) for t in (part, *prompts))
             tokens = torch.cat([part, suffix.repeat(len(part) // k, 1, 1)], dim=1)
-            rows.append(self.encode(tokens, eot.repeat(len(part) // k), prompts))
+            rows.append(self.encode(tokens, eot.repeat(len(part) // k), dict(zip(deep, prompts))))
         return torch.cat(rows).unflatten(0, (n, k))
 
 
-def _with_deep(x: Tensor, deep: Sequence[Tensor], block: int, start: int) -> Tensor:
+def by_block(deep: Deep) -> dict[int, Tensor]:
+    """What replaces the context, by block: that of block 1, 2, ... where it comes in turn."""
+    return dict(deep) if isinstance(deep, Mapping) else dict(enumerate(deep, start=1))
+
+
+def _with_deep(x: Tensor, prompt: Tensor | None, start: int) -> Tensor:
     """Tokens (N, L, D) at a block's input, with its deep prompts (N, M, D), where it has some, behind the start."""
-    if not 0 < block <= len(deep):
+    if prompt is None:
         return x
-    prompt = deep[block - 1].to(x.dtype)
+    prompt = prompt.to(x.dtype)
     return torch.cat([x[:, :start], prompt, x[:, start + prompt.shape[1] :]], dim=1)
 
 

@@ -108,9 +108,19 @@ def test_h_is_that_of_base_and_new_except_where_known():
     assert wrong == {
         ("PromptKD", "StanfordCars"): (83.13, 83.08),
         ("PromptKD", "UCF101"): (86.10, 85.83),
+        ("MaPLe (DePT's run)", "FGVCAircraft"): (38.31, 38.41),
+        ("PromptSRC+DePT", "UCF101"): (82.46, 82.41),
         ("RPO", "average"): (77.78, 77.94),
         ("HPT", "average"): (80.23, 80.42),  # presumably means of the datasets' H
     }
+
+
+# DePT's figure prints these averages over rows that have others
+NOT_OF_THE_ROWS = {
+    "CoOp (DePT's run)": {"Base": 81.50, "New": 69.77, "H": 75.18},
+    "CoCoOp (DePT's run)": {"Base": 81.18, "New": 72.18, "H": 76.42},
+    "PromptSRC+DePT": {"Base": 85.19},
+}
 
 
 def test_averages_are_those_of_the_eleven_datasets():
@@ -122,6 +132,9 @@ def test_averages_are_those_of_the_eleven_datasets():
             assert len(rows) == 11, method
             base, new = ([row.values[column] for row in rows] for column in ("Base", "New"))
             computed = {"Base": mean(base), "New": mean(new), "H": harmonic_mean(base, new)}
+            if method in NOT_OF_THE_ROWS:
+                assert average.values != pytest.approx(computed, abs=0.006)
+                computed |= NOT_OF_THE_ROWS[method]
             assert computed == pytest.approx(average.values, abs=0.006), method
             seen.add(method)
     assert seen >= {"CLIP", "CoOp", "CoCoOp", "MaPLe", "PromptSRC", "PromptKD", "CoOp+DPC", "CoOp (DPC's run)"}
@@ -131,10 +144,10 @@ def test_averages_over_targets_leave_the_source_out():
     wrong = {}
     for row in [*papers.find(protocol="xd"), *papers.find(protocol="imagenet_variants")]:
         values = {column: value for column, value in row.values.items() if value is not None}
-        average, whole = values.pop("average"), values.pop("average with ImageNet", None)
+        average, whole = values.pop("average", None), values.pop("average with ImageNet", None)
         assert whole is None or mean(values.values()) == pytest.approx(whole, abs=0.0051), row.method
         values.pop("ImageNet", None)
-        if abs(mean(values.values()) - average) > 0.0051:
+        if average is not None and abs(mean(values.values()) - average) > 0.0051:
             wrong[row.method, row.protocol] = (average, round(mean(values.values()), 4))
     assert wrong == {("ProDA", "xd"): (65.62, 65.6125), ("MaPLe+TPT", "xd"): (66.50, 66.492)}
 
@@ -175,7 +188,9 @@ def test_a_run_is_told_the_published_number_of_its_cell():
 
 
 @pytest.mark.parametrize(
-    "name", ["CoOp", "CoCoOp", "MaPLe", "PromptSRC", "PromptKD", "KgCoOp", "DPC_MaPLe", "TPT", "PromptAlign"]
+    "name",
+    ["CoOp", "CoCoOp", "MaPLe", "PromptSRC", "PromptKD", "KgCoOp", "DPC_MaPLe", "TPT", "PromptAlign"]
+    + ["DePT_CoOp", "DePT_KgCoOp", "DePT_MaPLe", "TCP", "ProGrad"],
 )
 def test_every_ported_paper_has_numbers_that_its_trainer_finds(name):
     assert papers.find(trainer=name, backbone="ViT-B/16")

@@ -71,6 +71,64 @@ def test_deep_prompts_replace_the_previous_layer_s_outputs():
     torch.testing.assert_close(fast, F.normalize(plain, dim=-1), atol=1e-5, rtol=0)
 
 
+def plain_with_replacements(template, ctx, deep):
+    """The released codes' way: 77 tokens, every class in full, what is replaced at a block's input written out."""
+    x, model = template.embeds(ctx), template.clip.model
+    pad = template.clip.embed_tokens(torch.zeros(len(x), 77 - x.shape[1], dtype=torch.long))
+    x = torch.cat([x, pad], dim=1) + model.positional_embedding
+    for i, block in enumerate(model.transformer.resblocks):
+        if i in deep:
+            x = torch.cat([x[:, :1], deep[i].expand(len(x), -1, -1), x[:, 1 + deep[i].shape[-2] :]], dim=1)
+        x = block(x, attn_mask=model.attn_mask)
+    return F.normalize(model.ln_final(x[torch.arange(len(x)), template.eot]) @ model.text_projection, dim=-1)
+
+
+@pytest.mark.parametrize("blocks", [(2,), (3,), (0, 2), (1, 3)])
+@pytest.mark.parametrize("of_each_class", [False, True])
+@pytest.mark.parametrize("max_tokens", [16384, 40, 12])
+def test_any_block_s_input_is_replaced(blocks, of_each_class, max_tokens):
+    """Of all classes at once, whose common tokens then run once, or class by class (TCP)."""
+    template = PromptTemplate(recipe.clip(), NAMES, 3, max_tokens=max_tokens, rest="person doing {}.")
+    generator = torch.Generator().manual_seed(3)
+    shape = (len(NAMES), 3, 128) if of_each_class else (3, 128)
+    ctx = (torch.randn(3, 128, generator=generator) * 0.05).requires_grad_()
+    deep = {block: (torch.randn(shape, generator=generator) * 0.05).requires_grad_() for block in blocks}
+    fast, plain = template.features(ctx, deep), plain_with_replacements(template, ctx, deep)
+    torch.testing.assert_close(fast, plain, atol=1e-5, rtol=0)
+    weights = torch.linspace(-1, 1, fast.numel()).view_as(fast)
+    tensors = [ctx, *deep.values()]
+    ours, theirs = (torch.autograd.grad((y * weights).sum(), tensors) for y in (fast, plain))
+    for mine, plain_one in zip(ours, theirs):
+        torch.testing.assert_close(mine, plain_one, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("position", ["end", "front"])
+def test_several_contexts_have_replacements_of_their_own(plain, position):
+    template = PromptTemplate(recipe.clip(), NAMES, 3, position=position)
+    template.tower.is_plain = plain
+    generator = torch.Generator().manual_seed(4)
+    contexts, third = (torch.randn(5, 3, 128, generator=generator) * 0.05 for _ in range(2))
+    together = template.features_each(contexts, {2: third})
+    for rows, ctx, deep in zip(together, contexts, third):
+        torch.testing.assert_close(rows, plain_with_replacements(template, ctx, {2: deep}), atol=1e-5, rtol=0)
+
+
+def test_features_before_their_normalisation():
+    template = PromptTemplate(recipe.clip(), NAMES, 3)
+    for features in (template.features, template.features_each):
+        ctx = template.words if features == template.features else template.words[None]
+        raw = features(ctx, normalize=False)
+        assert raw.norm(dim=-1).max() > 1.5
+        torch.testing.assert_close(F.normalize(raw, dim=-1), features(ctx))
+
+
+def test_a_block_that_is_not_there_has_no_input():
+    template = PromptTemplate(recipe.clip(), NAMES, 3)
+    with pytest.raises(ValueError, match="block 4 of 4"):
+        template.features(template.words, {4: template.words})
+
+
 def test_words_beyond_n_ctx_stay_fixed_in_the_prompt():
     template = PromptTemplate(recipe.clip(), ["dog"], 2, "a photo of a")
     assert template.tokens[0].tolist() == [49406, 320, 1125, 539, 320, 1929, 269, 49407]

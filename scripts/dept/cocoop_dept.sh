@@ -1,0 +1,6 @@
+#!/bin/sh
+# DePT on CoCoOp from base to new classes, as upstream's parallel_runner.py --cfg cocoop_dept:
+#     cocoop_dept.sh [DATASET] [KEY VALUE ...]      (without DATASET all eleven)
+# From the environment: DATA, OUTPUT, SEEDS ("1 2 3"), GPUS, JOBS, CFG; see promptshift run --help.
+set -eu
+exec sh "$(dirname -- "$0")/../promptshift.sh" run --as base2new DePT "$@" TRAINER.DEPT.BACKBONE CoCoOp --default-config vit_b16_c4_ep10_batch1_ctxv1
