@@ -272,7 +272,8 @@ def test_a_failing_run_makes_the_script_fail(call, tmp_path):
 
 @pytest.mark.parametrize("words", ["dtd --dry-run", "dtd MaPLe --dry-run", "dtd MaPLe OPTIM.LR 0.1 --dry-run"])
 def test_dpc_takes_its_method_wherever_the_flags_stand(plan, words):
-    train, test = plan("dpc/main.sh", *words.split(), DRY_RUN="0")
+    stage, train, test = plan("dpc/main.sh", *words.split(), DRY_RUN="0")
+    assert stage["--stage"] == "backbone" and "--stage" not in train.argv + test.argv
     cfg, _ = build_cfg(test.argv)
     assert cfg.TRAINER.DPC.BACKBONE == ("MaPLe" if "MaPLe" in words else "CoOp")
     assert "0.1" not in words or cfg.OPTIM.LR == 0.1
