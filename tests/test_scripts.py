@@ -338,7 +338,8 @@ def test_coop_s_own_words_run_its_few_shot_protocol(plan):
 
 
 def test_promptkd_trains_on_unlabelled_images_of_another_dataset(plan):
-    (job,) = plan("promptkd/xd_train.sh", "caltech101", "2", "OPTIM.LR", "0.1")
+    teacher, job = plan("promptkd/xd_train.sh", "caltech101", "2", "OPTIM.LR", "0.1")
+    assert teacher["--stage"] == "teacher" and "--stage" not in job.argv
     cfg, args = build_cfg(job.argv)
     assert not args.eval_only
     assert (cfg.TRAINER.PROMPTKD.MODAL, cfg.DATASET.NUM_SHOTS, cfg.SEED, cfg.OPTIM.LR) == ("cross", 0, 2, 0.1)
