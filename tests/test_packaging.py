@@ -65,7 +65,8 @@ CONFIGS = list((CHECKOUT / "configs").rglob("*.yaml"))
 def test_a_plan_names_the_package_s_files_and_the_current_folder(promptshift, installed, tmp_path):
     done = promptshift("run", "multi_source", "DPSPG", "mini", "--seeds", "1", "--dry-run")
     assert done.returncode == 0, done.stderr
-    command = done.stdout.splitlines()[1]
+    stage, *_, command = done.stdout.splitlines()[1::2]
+    assert "--stage labels:" in stage and f"--output-dir {tmp_path}/output/prompt_labels/" in stage
     assert command.startswith(f"promptshift train --root {tmp_path}/data ")
     assert f"--config-file {installed}/promptshift/_house/configs/trainers/DPSPG/mini.yaml" in command
     assert f"--output-dir {tmp_path}/output/multi_source/DPSPG/" in command

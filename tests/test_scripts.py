@@ -315,7 +315,8 @@ def test_a_failing_run_makes_the_script_fail(call, tmp_path):
 
 @pytest.mark.parametrize("words", ["dtd --dry-run", "dtd MaPLe --dry-run", "dtd MaPLe OPTIM.LR 0.1 --dry-run"])
 def test_dpc_takes_its_method_wherever_the_flags_stand(plan, words):
-    train, test = plan("dpc/main.sh", *words.split(), DRY_RUN="0")
+    stage, train, test = plan("dpc/main.sh", *words.split(), DRY_RUN="0")
+    assert stage["--stage"] == "backbone" and "--stage" not in train.argv + test.argv
     cfg, _ = build_cfg(test.argv)
     assert cfg.TRAINER.DPC.BACKBONE == ("MaPLe" if "MaPLe" in words else "CoOp")
     assert "0.1" not in words or cfg.OPTIM.LR == 0.1
@@ -380,7 +381,8 @@ def test_coop_s_own_words_run_its_few_shot_protocol(plan):
 
 
 def test_promptkd_trains_on_unlabelled_images_of_another_dataset(plan):
-    (job,) = plan("promptkd/xd_train.sh", "caltech101", "2", "OPTIM.LR", "0.1")
+    teacher, job = plan("promptkd/xd_train.sh", "caltech101", "2", "OPTIM.LR", "0.1")
+    assert teacher["--stage"] == "teacher" and "--stage" not in job.argv
     cfg, args = build_cfg(job.argv)
     assert not args.eval_only
     assert (cfg.TRAINER.PROMPTKD.MODAL, cfg.DATASET.NUM_SHOTS, cfg.SEED, cfg.OPTIM.LR) == ("cross", 0, 2, 0.1)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dassl.config import merge_opts
 from dassl.config.options import choice, pairs, text, whole, with_defaults
 from dassl.data import DataManager
 from dassl.engine import TRAINER_REGISTRY, TrainerBase
@@ -17,14 +18,16 @@ from promptshift.modeling.multimodal import IndependentPrompts, class_features
 from promptshift.modeling.prompts import PromptTemplate
 from promptshift.modeling.tokens import clean_name
 from promptshift.modeling.towers.vision_tower import VisionPrompts, VisionTower
-from promptshift.runs.finished_run import SAME_DATA, check_run, load_weights
+from promptshift.runs.finished_run import SAME_DATA
 from promptshift.runs.public_blocks import PUBLIC_BLOCKS
-from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
+from promptshift.runs.stage_runs import load_stage
+from promptshift.runs.stages import Stage, start_aliases
 from promptshift.runs.wrapped_options import block_options, block_pairs
 
 log = logging.getLogger(f"promptshift.{__name__}")
 
 TEACHER = "PromptSRC"
+EVERYTHING = ("DATASET.NUM_SHOTS", -1, "DATASET.SUBSAMPLE_CLASSES", "all")  # the student's images with IMAGES all
 
 
 class Projector(nn.Module):
@@ -83,7 +86,10 @@ class PromptKD(PromptTrainer):
     """
 
     BLOCK = "PROMPTKD"
-    KEY_ALIASES = {"TRAINER.MODAL": "TRAINER.PROMPTKD.MODAL"}
+    KEY_ALIASES = {
+        "TRAINER.MODAL": "TRAINER.PROMPTKD.MODAL",
+        **start_aliases("PROMPTKD", "TEACHER", "RUN", "CONFIG", "OPTS"),
+    }
     DEFAULTS = with_defaults(PUBLIC_BLOCKS["PROMPTKD"], "arXiv 2403.02781", KD_WEIGHT=1000.0) | dict(
         MODAL=choice("base2novel", "cross", source="PromptKD's train.py", about="classes that the teacher learns"),
         IMAGES=choice("all", "dataset", source="arXiv 2403.02781", about="the student's: of every class, or as chosen"),
@@ -94,15 +100,13 @@ class PromptKD(PromptTrainer):
         TEACHER_OPTS=pairs(about="KEY VALUE pairs for it; its own block is filled in"),
     )
     FROZEN_IMAGES = False
-    train_names: list | None = None  # the classes of the training images, where these are others than the tested ones
+    unlabelled = None  # the dataset of the training images, where these are others than the configuration chooses
+    train_names: list | None = None  # and its classes
 
     @classmethod
     def fill_in(cls, cfg):
         """The teacher's block in TEACHER_OPTS."""
-        o, key = cfg.TRAINER.PROMPTKD, "TRAINER.PROMPTKD.TEACHER_RUN"
-        o.TEACHER_OPTS = block_options(
-            cfg, key, TEACHER, o.TEACHER_RUN, o.TEACHER_CONFIG, o.TEACHER_OPTS, _teacher_changes(o)
-        )
+        cfg.TRAINER.PROMPTKD.TEACHER_OPTS = block_options(cfg, *cls.stages(cfg))
 
     @classmethod
     def unread_data(cls, cfg):
@@ -119,12 +123,12 @@ class PromptKD(PromptTrainer):
         if self.cfg.TRAINER.PROMPTKD.IMAGES == "all":
             cfg = self.cfg.clone()
             cfg.defrost()
-            cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES, cfg.VERBOSE = -1, "all", False
+            merge_opts(cfg, [*EVERYTHING, "VERBOSE", False], source="TRAINER.PROMPTKD.IMAGES")
             everything = DataManager(cfg)
-            self.train_loader_x, self.train_names = everything.train_loader_x, everything.dataset.classnames
+            self.train_loader_x, self.unlabelled = everything.train_loader_x, everything.dataset
+            self.train_names = self.unlabelled.classnames
             log.info(
-                f"PromptKD's unlabelled images: {len(everything.dataset.train_x)} of all {len(self.train_names)} "
-                "classes"
+                f"PromptKD's unlabelled images: {len(self.unlabelled.train_x)} of all {len(self.train_names)} classes"
             )
 
     def build_prompts(self, clip, classnames):
@@ -143,14 +147,24 @@ class PromptKD(PromptTrainer):
         self.student = Student(self.tower, self.teacher, o, clip.embed_dim, self.teacher_clip.embed_dim)
         return {"VLPromptLearner": self.student}
 
-    @staticmethod
-    def _stage(cfg):
-        o = cfg.TRAINER.PROMPTKD
-        return trainer_stage_cfg(cfg, TEACHER, o.TEACHER_CONFIG, [*_teacher_changes(o), *o.TEACHER_OPTS])
-
     @classmethod
-    def stage_configuration(cls, cfg):
-        return None if cfg.TRAINER.PROMPTKD.TEACHER_RUN else cls._stage(cfg)
+    def stages(cls, cfg):
+        """The teacher; the student's images name the data that it is made from."""
+        o = cfg.TRAINER.PROMPTKD
+        teacher = Stage(
+            "teacher",
+            TEACHER,
+            "PromptKD's teacher",
+            config=o.TEACHER_CONFIG,
+            changes=_teacher_changes(o),
+            opts=o.TEACHER_OPTS,
+            parts=["train"],
+            images_of=EVERYTHING if o.IMAGES == "all" else (),
+            run=o.TEACHER_RUN,
+            key="TRAINER.PROMPTKD.TEACHER_RUN",
+            same=SAME_DATA if o.MODAL == "base2novel" else ("SEED", "MODEL.BACKBONE.NAME"),
+        )
+        return (teacher,)
 
     def load_teacher_clip(self):
         return load_clip(self.options.TEACHER_NAME, self.options.TEACHER_PATH, self.precision, self.device)
@@ -185,15 +199,10 @@ class PromptKD(PromptTrainer):
     # The teacher
 
     def before_train(self):
-        o, key = self.options, "TRAINER.PROMPTKD.TEACHER_RUN"
-        stage, folder = self._stage(self.cfg), o.TEACHER_RUN
-        if folder:
-            check_run(folder, key, stage, SAME_DATA if o.MODAL == "base2novel" else ("SEED", "MODEL.BACKBONE.NAME"))
-        else:
-            folder = trainer_stage(stage, self.train_loader_x.dataset.data_source, "PromptKD's teacher")
         book = TrainerBase()
         book.register_model("VLPromptLearner", self.teacher)
-        load_weights(book, folder, key)
+        for stage in self.stages(self.cfg):
+            load_stage(book, self.cfg, stage, self.unlabelled or self.dm.dataset)
         super().before_train()
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """SPG: domain prompt labels, then a conditional GAN that generates prompts."""
 
+import dataclasses
 import logging
 import math
 import random
@@ -14,6 +15,7 @@ from dassl.utils.errors import UserError
 from promptshift.bases.generated_options import ADVERSARIAL_DEFAULTS, PromptPath, stage_one
 from promptshift.bases.generated_prompts import GeneratedPrompts
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
+from promptshift.runs.stages import EACH, TOGETHER
 
 log = logging.getLogger(f"promptshift.{__name__}")
 
@@ -89,6 +91,12 @@ class SPG(GeneratedPrompts):
     BLOCK, DEFAULTS, KEY_ALIASES = "SPG", DEFAULTS, RELEASED_KEYS
     PATHS = {"prompt": PromptPath("ctx", "generator", "discriminator")}
     LABEL_TRAINER = "SPGLabels"
+
+    @classmethod
+    def stages(cls, cfg):
+        """A prompt label for every source domain, or one of all of them (PROMPT all_domain)."""
+        (labels,) = super().stages(cfg)
+        return (dataclasses.replace(labels, domains=TOGETHER if cfg.TRAINER.SPG.PROMPT == "all_domain" else EACH),)
 
     @classmethod
     def check_options(cls, cfg):

@@ -54,7 +54,7 @@ class TPT(AdaptingTrainer):
     @classmethod
     def starts_from(cls, cfg):
         o = cfg.TRAINER.TPT
-        return "" if o.PROMPT == "hand" else f"{o.PROMPT}/{o.START.CONFIG}".rstrip("/")
+        return "" if o.PROMPT == "hand" else o.PROMPT
 
     @classmethod
     def start_changes(cls, cfg):

@@ -25,7 +25,7 @@ class ZeroshotCLIP(PromptTrainer):
     DEFAULTS = dict(
         PREC=precision(), TEMPLATE=text("", holding="{}", about="prompt with {} for the class; '': the dataset's")
     )
-    STARTS_FROM = ""  # nothing: protocols make evaluation jobs alone
+    LEARNS = False  # and starts from nothing: protocols make evaluation jobs alone
 
     def build_prompts(self, clip, classnames):
         tower = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK)

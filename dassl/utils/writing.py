@@ -38,9 +38,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     with writing(path):
         os.makedirs(path.parent, exist_ok=True)
         remove_stale_temporaries(path.parent)
-        held = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        held = _opened(temporary)
         try:
-            lock(held)
             yield temporary
             _to_disk(temporary)
             os.replace(temporary, path)
@@ -48,6 +47,20 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             os.close(held)
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def _opened(temporary: Path) -> int:
+    """Create a temporary file and lock it; again where another process swept it before it was locked."""
+    while True:
+        held = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(held, fcntl.LOCK_EX)  # who sweeps holds it for a moment
+        try:
+            if os.path.samestat(os.fstat(held), os.stat(temporary)):
+                return held
+        except FileNotFoundError:
+            pass
+        os.close(held)
 
 
 def lock(descriptor: int) -> bool:

@@ -28,7 +28,7 @@ from promptshift.modeling.views import ViewTransform
 from promptshift.paths import output_root
 from promptshift.randomness import own_random_state
 from promptshift.runs.config import config_hash
-from promptshift.runs.stages import data_fingerprint
+from promptshift.runs.stage_runs import data_fingerprint
 from promptshift.runs.stored_config import read_config, with_later_keys
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from yacs.config import CfgNode as CN
@@ -10,8 +12,8 @@ from yacs.config import CfgNode as CN
 from dassl.config.options import text, whole
 from dassl.utils.torchtools import BEST
 from promptshift.bases.prompt_trainer import PromptTrainer
-from promptshift.runs.finished_run import load_weights
-from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
+from promptshift.runs.stage_runs import load_stage
+from promptshift.runs.stages import Stage
 
 # the run to start from
 START_DEFAULTS = dict(
@@ -34,6 +36,7 @@ class StartsFromRun(PromptTrainer):
         loaded_from: folder that was loaded last, the run's own included.
     """
 
+    LEARNS = False  # protocols train what its one stage names, and evaluate from there
     STARTS_FROM = ""  # registered trainer; "" for none
     start_run: Path | None = None
     loaded_from: Path | None = None
@@ -48,9 +51,8 @@ class StartsFromRun(PromptTrainer):
 
     def load_start(self) -> None:
         """Loads the prompts of START.RUN, or of a stage of the trainer that this one starts from."""
-        folder = self.options.START.RUN or self.start_stage()
-        if folder:
-            load_weights(self, folder, f"TRAINER.{self.BLOCK}.START.RUN")
+        for stage in self.stages(self.cfg):
+            load_stage(self, self.cfg, stage, self.dm.dataset)
 
     def keep_start(self) -> None:
         """Saves the prompts to start from in the run's own folder, which then is enough to use the run."""
@@ -58,26 +60,20 @@ class StartsFromRun(PromptTrainer):
             self.save_model(self.epoch, self.output_dir, model_name=BEST)
             self._start_is_kept = True
 
-    def start_stage(self) -> Path | None:
-        """Trains the run to start from on the source images of this run, unless that has been done -> its folder."""
-        stage, data = self.stage_configuration(self.cfg), self.dm.dataset
-        return stage and trainer_stage(
-            stage, data.train_x + (data.val or []), f"Prompts of {stage.TRAINER.NAME}, to start from"
-        )
-
     @classmethod
-    def stage_configuration(cls, cfg: CN) -> CN | None:
-        o, trainer = cfg.TRAINER[cls.BLOCK].START, cls.starts_from(cfg).partition("/")[0]
-        if o.RUN or not trainer:
-            return None
+    def stages(cls, cfg: CN) -> Sequence[Stage]:
+        """The run of `starts_from(cfg)` whose prompts are adapted."""
+        o, trainer = cfg.TRAINER[cls.BLOCK].START, cls.starts_from(cfg)
+        if not trainer:
+            return ()
         changes = [*cls.start_changes(cfg), *(["OPTIM.MAX_EPOCH", o.MAX_EPOCH] if o.MAX_EPOCH else [])]
-        return trainer_stage_cfg(cfg, trainer, o.CONFIG, changes)
+        start = Stage("start", trainer, f"Prompts of {trainer}, to start from", config=o.CONFIG, changes=changes)
+        return (dataclasses.replace(start, run=o.RUN, key=f"TRAINER.{cls.BLOCK}.START.RUN"),)
 
     @classmethod
     def starts_from(cls, cfg: CN) -> str:
-        """Trainer whose prompts are adapted, as TRAINER or TRAINER/CONFIGURATION FILE; "" for none."""
-        config = cfg.TRAINER[cls.BLOCK].START.CONFIG
-        return f"{cls.STARTS_FROM}/{config}" if config and cls.STARTS_FROM else cls.STARTS_FROM
+        """Registered trainer whose prompts are adapted; "" for none."""
+        return cls.STARTS_FROM
 
     @classmethod
     def start_changes(cls, cfg: CN) -> list:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
-from dassl.utils import load_checkpoint
 from dassl.utils.errors import UserError
 from promptshift.bases.generated_options import (
     DISCRIMINATOR_CAPS,
@@ -23,7 +22,8 @@ from promptshift.modeling.prompts import PromptTemplate
 from promptshift.modeling.tokens import encode
 from promptshift.randomness import own_random_state
 from promptshift.results.diagnostics import distance_ratio, last_epochs_std
-from promptshift.runs.stages import domain_stage
+from promptshift.runs.stage_runs import stage_tensors
+from promptshift.runs.stages import EACH, Stage
 
 
 class GeneratedPrompts(PromptTrainer):
@@ -91,6 +91,37 @@ class GeneratedPrompts(PromptTrainer):
 
     # Stage one
 
+    @classmethod
+    def stages(cls, cfg: CN) -> Sequence[Stage]:
+        """A prompt label for every source domain, learnt on it alone under the settings LABELS."""
+        o = cfg.TRAINER[cls.BLOCK].LABELS
+        training = {
+            "OPTIM.NAME": "sgd",
+            "OPTIM.LR": o.LR,
+            "OPTIM.MAX_EPOCH": o.MAX_EPOCH,
+            "OPTIM.WEIGHT_DECAY": 5e-4,
+            "OPTIM.LR_SCHEDULER": "cosine",
+            "OPTIM.WARMUP_EPOCH": o.WARMUP_EPOCH,
+            "OPTIM.WARMUP_TYPE": "constant",
+            "OPTIM.WARMUP_CONS_LR": 1e-5,
+            "DATALOADER.TRAIN_X.BATCH_SIZE": o.BATCH_SIZE,
+            "DATALOADER.TRAIN_X.FEATURE_VIEWS": o.FEATURE_VIEWS,
+            "TEST.FINAL_MODEL": "best_val",
+            "TEST.SPLIT": "val",
+            "TEST.EVAL_FREQ": 1,
+        }
+        labels = Stage(
+            "labels",
+            cls.LABEL_TRAINER,
+            "Prompt labels",
+            config=None,
+            changes=[word for pair in training.items() for word in pair],
+            domains=EACH,
+            takes=[f"prompt_learner/{path.label}" for path in cls.PATHS.values()],
+            place="prompt_labels",
+        )
+        return (labels,)
+
     def before_train(self) -> None:
         self.labels = self.prompt_labels()
         super().before_train()
@@ -120,31 +151,9 @@ class GeneratedPrompts(PromptTrainer):
 
     def stage_one(self, domains: list[int]) -> dict[str, Tensor]:
         """Prompt labels trained on the images of these domains, unless that has been done: path name -> (M, D)."""
-        o, data, names = self.options.LABELS, self.dm.dataset, self.domain_names()
-        training = {
-            "OPTIM.NAME": "sgd",
-            "OPTIM.LR": o.LR,
-            "OPTIM.MAX_EPOCH": o.MAX_EPOCH,
-            "OPTIM.WEIGHT_DECAY": 5e-4,
-            "OPTIM.LR_SCHEDULER": "cosine",
-            "OPTIM.WARMUP_EPOCH": o.WARMUP_EPOCH,
-            "OPTIM.WARMUP_TYPE": "constant",
-            "OPTIM.WARMUP_CONS_LR": 1e-5,
-            "DATALOADER.TRAIN_X.BATCH_SIZE": o.BATCH_SIZE,
-            "DATALOADER.TRAIN_X.FEATURE_VIEWS": o.FEATURE_VIEWS,
-            "TEST.FINAL_MODEL": "best_val",
-            "TEST.SPLIT": "val",
-            "TEST.EVAL_FREQ": 1,
-        }
-        changes = [word for pair in training.items() for word in pair]
-        items = [item for item in data.train_x + (data.val or []) if item.domain in domains]
-        folder = domain_stage(self.cfg, self.LABEL_TRAINER, [names[domain] for domain in domains], items, changes)
-        file = folder / "prompt_learner" / "model-best.pth.tar"
-        state = load_checkpoint(file)["state_dict"]
-        absent = [path.label for path in self.PATHS.values() if not isinstance(state.get(path.label), Tensor)]
-        if absent:
-            raise UserError(f"{file} holds no tensor {absent[0]}; delete {folder} to make the prompt labels again")
-        return {name: state[path.label] for name, path in self.PATHS.items()}
+        (labels,), names = self.stages(self.cfg), self.domain_names()
+        found = stage_tensors(self.cfg, labels.on([names[domain] for domain in domains]), self.dm.dataset)
+        return {name: found[path.label] for name, path in self.PATHS.items()}
 
     # Stage two
 

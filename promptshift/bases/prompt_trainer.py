@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -27,6 +27,7 @@ from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.features import cached_features
 from promptshift.paths import output_root
 from promptshift.randomness import own_random_state
+from promptshift.runs.stages import Stage
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +78,9 @@ class PromptTrainer(UpdatingTrainer):
         """Hook, before `check_options`: sets keys that follow from others where the configuration leaves them open."""
 
     @classmethod
-    def stage_configuration(cls, cfg: CN) -> CN | None:
-        """Configuration of the other trainer's run that a run of `cfg` makes first, where none is named; else None."""
-        return None
+    def stages(cls, cfg: CN) -> Sequence[Stage]:
+        """What a run of `cfg` starts from, as data; `promptshift.runs.stage_runs` finds or makes it."""
+        return ()
 
     def __init__(self, cfg: CN, data: DataManager | ClassNames | None = None, clip: FrozenCLIP | None = None) -> None:
         """Build the trainer.

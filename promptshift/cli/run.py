@@ -14,6 +14,7 @@ from promptshift.cli import upstream
 from promptshift.cli.command import Parser, answer, is_dry_run
 from promptshift.launch.jobs import Job
 from promptshift.launch.local import Runner
+from promptshift.launch.stage_jobs import with_stages
 from promptshift.paths import is_installed
 from promptshift.protocols.registry import Plan, get_protocol, main_protocol, protocols
 from promptshift.protocols.request import Request, resolve
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] | None = None
         options = _parse(list(words))
         plans = [(_plan(call), call) for call in _calls(options)]
         if options.dry_run:
-            show_jobs([job for plan, _ in plans for job in plan.jobs])
+            show_jobs([job for plan, _ in plans for job in with_stages(plan.jobs)])
             return 0
         return next((status for plan, call in plans if (status := _run(plan, call, command))), 0)
 
@@ -169,19 +170,20 @@ def show_jobs(jobs: Sequence[Job]) -> None:
 
 def _run(plan: Plan, options: argparse.Namespace, command: Sequence[str] | None) -> int:
     """Runs the plan, prints its table and writes it beside the results."""
-    failed = Runner(plan.jobs, options.jobs, options.gpus, command).run()
+    jobs = with_stages(plan.jobs, unfinished=True)
+    failed = Runner(jobs, options.jobs, options.gpus, command).run()
     if options.train_only:
-        return _report(failed, plan)
+        return _report(failed, jobs)
     records = {job.name: record for job in plan.jobs if (record := job.record()) is not None}
     table = plan.table(records)
     print(f"\n{table.markdown()}")
     paths = table.write(plan.folder)
     print(f"table: {paths[0]} (also .csv and .tex)")
-    return _report(failed, plan)
+    return _report(failed, jobs)
 
 
-def _report(failed: Sequence[Job], plan: Plan) -> int:
+def _report(failed: Sequence[Job], jobs: Sequence[Job]) -> int:
     """Says how many jobs failed; returns the exit status."""
     if failed:
-        print(f"error: {len(failed)} of {len(plan.jobs)} jobs failed, see their lines above", file=sys.stderr)
+        print(f"error: {len(failed)} of {len(jobs)} jobs failed, see their lines above", file=sys.stderr)
     return 1 if failed else 0

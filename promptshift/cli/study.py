@@ -13,6 +13,7 @@ from dassl.utils.errors import UserError
 from promptshift.cli.command import Parser, answer, is_dry_run
 from promptshift.cli.run import show_jobs
 from promptshift.launch.jobs import Job
+from promptshift.launch.stage_jobs import with_stages
 from promptshift.paths import output_root
 from promptshift.studies.bench import Bench, Runs
 from promptshift.studies.registry import get_study, studies
@@ -44,8 +45,9 @@ class _DryBench(Bench):
     shown = 0  # jobs
 
     def run(self, jobs: Sequence[Job]) -> Runs:
-        show_jobs(jobs)
-        self.shown += len(jobs)
+        shown = with_stages(jobs)
+        show_jobs(shown)
+        self.shown += len(shown)
         return {(job.cell[1], job.seed): _NotRun() for job in jobs}
 
     def leave_plan(self) -> NoReturn:

@@ -19,6 +19,7 @@ from promptshift.results.record import Record
 
 LOG_NAME = "job.log"  # what the run printed; not log.txt, which belongs to the run itself
 _LOCK_NAME = ".lock"
+_STAGE_LOCK_NAME = ".job.lock"  # of a sweep that makes a stage; the run that makes it holds the other one
 
 
 class State(enum.Enum):
@@ -43,6 +44,7 @@ class Call:
         sources, targets: domains to train on and to test on; empty for what the files say.
         eval_only: whether the run tests weights and trains none.
         model_dir: folder with the weights that it tests, None for none.
+        stage: which stage of the run is made and nothing else (`promptshift.runs.stages`); "" for the run itself.
         options: KEY VALUE words.
     """
 
@@ -56,6 +58,7 @@ class Call:
     targets: tuple[str, ...] = ()
     eval_only: bool = False
     model_dir: Path | None = None
+    stage: str = ""
     options: tuple[str, ...] = ()
 
     @property
@@ -68,19 +71,20 @@ class Call:
         words += ["--target-domains", *self.targets] if self.targets else []
         words += ["--eval-only"] if self.eval_only else []
         words += ["--model-dir", self.model_dir] if self.model_dir else []
+        words += ["--stage", self.stage] if self.stage else []
         words += ["--output-dir", self.output_dir] if self.output_dir else []
         return (*map(str, words), *self.options)
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run of `train.py`.
+    """One run of `train.py`; of a stage, `call` is that of a run which needs it, in the stage's own folder.
 
     Attributes:
         name: unique within a plan and short enough for a progress line, e.g. "sketch seed 1".
         call: what `train.py` is called with.
         cell: (row, column) of the protocol's table that the result belongs to.
-        cfg: the frozen configuration that `call` stands for.
+        cfg: the frozen configuration that `call` stands for; of a stage its own, without the data that it is made from.
         after: names of the plan's jobs whose results this one reads; it starts when they are done.
         always: run it even where its folder holds a result: what it reads is not part of its configuration.
     """
@@ -115,6 +119,11 @@ class Job:
         return config_hash(self.cfg)
 
     @property
+    def lock_name(self) -> str:
+        """File in the folder whose lock the job's process holds from its start to its end."""
+        return _STAGE_LOCK_NAME if self.call.stage else _LOCK_NAME
+
+    @property
     def trains(self) -> bool:
         """Whether the job makes weights; the others evaluate."""
         return not self.call.eval_only
@@ -135,11 +144,20 @@ class Job:
     def record(self) -> Record | None:
         """Returns the complete record of this very configuration, None when the folder has none."""
         record = inspect(self.output_dir).record
-        return record if record is not None and record["config_hash"] == self.config_hash else None
+        if record is None:
+            return None
+        return record if record["config_hash"] == self._hash_of_a_result() else None
+
+    def _hash_of_a_result(self) -> str:
+        """What the record of the job's folder must say: of a stage, made from the data that are named there."""
+        from promptshift.runs.config import config_hash
+        from promptshift.runs.stage_runs import as_in
+
+        return config_hash(as_in(self.output_dir, self.cfg)) if self.call.stage else self.config_hash
 
     def state(self) -> State:
         """Returns what the folder says about the job."""
-        if is_locked(self.output_dir):
+        if is_locked(self.output_dir) or is_locked(self.output_dir, self.lock_name):
             return State.RUNNING
         if self.record() is not None:
             return State.DONE
@@ -152,7 +170,7 @@ class Locked(Exception):
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[int]:
+def lock(folder: Path, name: str = _LOCK_NAME) -> Iterator[int]:
     """Holds the lock of an output folder, creating the folder; yields the lock's file descriptor.
 
     A child that inherits the descriptor keeps the lock for as long as it lives, so that a sweep that is
@@ -164,7 +182,7 @@ def lock(folder: Path) -> Iterator[int]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}); set OUTPUT to a writable folder") from None
     try:
@@ -175,10 +193,10 @@ def lock(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def is_locked(folder: Path) -> bool:
+def is_locked(folder: Path, name: str = _LOCK_NAME) -> bool:
     """Returns whether some process holds the lock of an output folder."""
     try:
-        descriptor = os.open(folder / _LOCK_NAME, os.O_RDONLY)
+        descriptor = os.open(folder / name, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from dassl.utils.errors import shorten
 from dassl.utils.writing import remove_stale_temporaries, writing
-from promptshift.launch.jobs import Job, Locked, lock
+from promptshift.launch.jobs import Job, Locked, is_locked, lock
 from promptshift.paths import checkout, is_installed, workplace
 from promptshift.results.collect import inspect
 
@@ -93,7 +93,7 @@ class Runner:
         """Starts pending jobs, those whose needs are settled, until every slot is taken."""
         for slot in range(self.slots):
             while slot not in self._running:
-                ready = next((job for job in pending if self._open.isdisjoint(job.after)), None)
+                ready = next((job for job in pending if self._open.isdisjoint(job.after) and not _awaited(job)), None)
                 if ready is None:
                     return
                 pending.remove(ready)
@@ -103,11 +103,12 @@ class Runner:
         """Starts one job in a slot, unless it is finished, another process runs it or a job it needs is not done."""
         with contextlib.ExitStack() as stack:
             try:
-                descriptor = stack.enter_context(lock(job.output_dir))
+                descriptor = stack.enter_context(lock(job.output_dir, job.lock_name))
             except Locked:
                 self._settle(job, f"skip   {job.name}: another process is running it ({job.output_dir})", bar)
                 return
-            remove_stale_temporaries(job.output_dir, subfolders=True)
+            if not job.call.stage:  # which some run may be making, under a lock of its own
+                remove_stale_temporaries(job.output_dir, subfolders=True)
             record = None if job.always else job.record()
             needed_jobs = [needed for needed in self.jobs if needed.name in job.after]
             if record is not None and not _outdated(record, needed_jobs):
@@ -166,6 +167,11 @@ class Runner:
         self._open.remove(job.name)
         _say(bar, line)
         bar.update()
+
+
+def _awaited(job: Job) -> bool:
+    """Whether a stage is being made by another sweep, whose end is waited for: the jobs that need it would wait too."""
+    return bool(job.call.stage) and is_locked(job.output_dir, job.lock_name)
 
 
 def train_program() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from dassl.utils import atomic_path
@@ -41,10 +41,19 @@ def stored(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Te
             log.info(f"feature cache {path} is unreadable and is computed again")
     with own_random_state():
         tensors = compute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+    save_tensors(path, tensors)
     return tensors
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all; `about` is its metadata.
+
+    The bytes go into the very file that `atomic_path` has locked. The library's own writer puts another file in its
+    place, which a run that sweeps the folder just then takes for that of a killed one.
+    """
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def cached_features(loader, encode: Callable[[Tensor], Tensor], key: str, folder: Path) -> tuple[Tensor, Tensor]:

@@ -13,14 +13,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from dassl.utils import atomic_path
 from dassl.utils.errors import FOREIGN, UserError
 from dassl.utils.loading import check_finite
 from dassl.utils.tools import parse_json
 from promptshift.modeling.clip import FrozenCLIP
+from promptshift.modeling.features import save_tensors
 from promptshift.modeling.multimodal import Prompts
 from promptshift.modeling.towers.projection import layer_norm, project_features
 from promptshift.modeling.towers.vision_tower import VisionTower
@@ -56,13 +55,7 @@ class SourcePrototypes:
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file with `about` as JSON in its metadata."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            save_file(
-                {name: tensor.contiguous() for name, tensor in self.tensors.items()},
-                temporary,
-                {"about": json.dumps(self.about)},
-            )
+        save_tensors(path, self.tensors, {"about": json.dumps(self.about)})
 
     def to(self, device: torch.device) -> SourcePrototypes:
         """The same on a device."""

@@ -1,8 +1,8 @@
 """What an evaluation starts from: the trainer's own run, another trainer's, weights from elsewhere, or nothing.
 
-A trainer says it with STARTS_FROM, or with a classmethod `starts_from(cfg)` where its configuration decides: "" when
-nothing is trained, or the name of the trainer whose run it takes its weights from ("MaPLe", or "MaPLe/CONFIG" with the
-configuration file to train that one with). A trainer with neither is trained itself.
+A trainer that learns nothing before the test says so with LEARNS = False. What it starts from is then the stage that it
+declares (`promptshift.runs.stages`), which is trained in that trainer's own folder, or nothing. Any other trainer is
+trained itself.
 """
 
 from __future__ import annotations
@@ -46,19 +46,15 @@ def training_request(request: Request) -> Request | None:
         UserError: the other trainer, or its configuration file, does not exist.
     """
     from dassl.engine import TRAINER_REGISTRY
+    from promptshift.runs.stages import declared
 
-    trainer = TRAINER_REGISTRY.get(request.trainer)
-    chosen = (
-        trainer.starts_from(request.cfg) if hasattr(trainer, "starts_from") else getattr(trainer, "STARTS_FROM", None)
-    )
-    if chosen is None:
+    if getattr(TRAINER_REGISTRY.get(request.trainer), "LEARNS", True):
         return request
-    if not chosen:
-        return None
-    other, _, config = chosen.partition("/")
-    name = TRAINER_REGISTRY.get(other).__name__
-    path = trainer_file(name, request.dataset_file.stem, fallback=config or "default")
-    return request.of_trainer(name, path)
+    for stage in declared(request.cfg):
+        name = TRAINER_REGISTRY.get(stage.trainer).__name__
+        path = trainer_file(name, request.dataset_file.stem, fallback=stage.config or "default")
+        return request.of_trainer(name, path)
+    return None
 
 
 def start(request: Request, seed: int, train: Callable[[Request], Job]) -> Start:

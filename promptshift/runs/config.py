@@ -99,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model-dir", default="", help="a finished run's folder, for --eval-only")
     p.add_argument("--load-epoch", type=int, default=None, help="which epoch of --model-dir (default: best, else last)")
     p.add_argument("--no-train", action="store_true", help="build everything, train nothing, test nothing")
+    p.add_argument("--stage", default="", metavar="NAME", help="make only this stage of the run, where stages are kept")
     p.add_argument("--deterministic", action="store_true", help="sets DETERMINISTIC: repeatable GPU kernels only")
     p.add_argument("--gpu", default=None, help="which GPU to use, as CUDA_VISIBLE_DEVICES")
     p.add_argument("--tpt", action="store_true", help="accepted for older scripts, changes nothing")
@@ -259,18 +260,20 @@ def config_hash(cfg: CN) -> str:
 
 
 def stage_hash(cfg: CN) -> str:
-    """`config_hash` of the run that a run of `cfg` makes or finds first and learns from; "" where there is none.
+    """`config_hash` of the stages with a YAML of their own that a run of `cfg` starts from; "" where there is none.
 
     Data and seed are left out: they are those of `cfg`. With it in STAGE, a changed YAML of the stage is a changed
     configuration of every run that learns from it.
     """
-    configuration = getattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "stage_configuration", None)
-    stage = configuration(cfg) if configuration else None
-    if stage is None:
-        return ""
-    stage.defrost()
-    stage.DATASET, stage.SEED = get_cfg_default().DATASET, 0
-    return config_hash(stage)
+    from promptshift.runs.stages import configuration, declared  # which are made from configurations
+
+    hashes = []
+    for stage in declared(cfg):
+        if stage.config is not None and not stage.run:
+            made = configuration(cfg, stage)
+            made.DATASET, made.SEED = get_cfg_default().DATASET, 0
+            hashes.append(config_hash(made))
+    return "-".join(hashes)
 
 
 def concerns(key: str, cfg: CN) -> bool:

@@ -23,6 +23,7 @@ from promptshift.runs.config import build_cfg, config_hash
 from promptshift.runs.finished_run import load_tested
 from promptshift.runs.outside_files import explained, offer_mini
 from promptshift.runs.published import expected_accuracy, published_lines
+from promptshift.runs.stage_runs import make
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ def main(argv: list[str]) -> int:
         if args.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = args.gpu
         with explained(cfg):
+            if args.stage:
+                make(cfg, args.stage)
+                return 0
             run(
                 cfg,
                 eval_only=args.eval_only,

@@ -1,18 +1,16 @@
-"""Stages: runs that another run needs first (labels of a domain, a backbone, a teacher), made once and kept.
+"""Stages: runs that another run starts from (labels of a domain, a backbone, a teacher), made once and kept.
 
-A stage is an ordinary run of a registered trainer in a folder below the output root. It is used again when its
-result is complete and was made with the same configuration from the same images.
+A trainer declares them as data, `stages(cfg)`. A stage is an ordinary run of a registered trainer; `stage_runs` finds
+or makes it, for one run and for the jobs of a protocol alike.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import hashlib
-import logging
-import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default, merge_file, merge_opts
@@ -20,59 +18,136 @@ from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.yaml_reader import read_yaml
 from promptshift.modeling.embedded import EMBEDDED
-from promptshift.paths import checkout, output_root, trainer_config_file
-from promptshift.randomness import own_random_state
-from promptshift.runs.config import config_hash, extend_cfg, stage_hash
+from promptshift.paths import checkout, trainer_config_file
+from promptshift.runs.config import extend_cfg, stage_hash
 from promptshift.runs.options import complete
 
-log = logging.getLogger(__name__)
+EACH, TOGETHER = "each source domain", "all source domains"  # for Stage.domains, where no names are given
 
 
-def data_fingerprint(items: list, root: str) -> str:
-    """16 hex digits over the relative path, size and label of every image of a stage."""
-    digest = hashlib.blake2b(digest_size=8)
-    for item in items:
-        digest.update(f"{os.path.relpath(item.impath, root)}|{os.path.getsize(item.impath)}|{item.label}\n".encode())
-    return digest.hexdigest()
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A run that another run starts from, as the trainer that needs it declares it.
 
-
-def domain_stage(cfg: CN, trainer: str, domains: list[str], items: list, changes: list) -> Path:
-    """Runs `trainer` on some domains alone, unless that has been done.
-
-    Args:
-        cfg: the configuration of the run that needs the stage.
-        trainer: registered name of the stage's trainer.
-        domains: the domains that it trains on and selects by, mostly one.
-        items: the images of these domains, which name the data the result was made from.
-        changes: KEY VALUE pairs that turn `cfg` into the stage's configuration.
-
-    Returns:
-        The folder of the finished run.
+    Attributes:
+        name: what `train.py --stage` calls it; unique within the trainer that declares it, without a slash.
+        trainer: registered name of the trainer that makes it.
+        what: what it makes, for the log.
+        config: its YAML, a file of `configs/trainers/<trainer>/` without its suffix; "" for the one that
+            `trainer_file` finds; None where it has none and is the needing run's own configuration, changed.
+        changes: KEY VALUE pairs of its configuration, over the YAML's.
+        opts: further pairs, the user's, which have the last word.
+        domains: the domains that it trains on and selects by; EACH for a stage of its own for each source domain,
+            TOGETHER for one of all of them; () for what the dataset of the needing run gives.
+        parts: sets of the dataset, "train" and "val", whose images name the data that the stage is made from.
+        images_of: KEY VALUE pairs of the dataset that has these images, over those of the needing run.
+        takes: what is read of it, `<registered model>/<tensor>`; () for all that it learnt.
+        place: folder below the output root.
+        run: folder or checkpoint that the user names instead of a stage, "" for none.
+        key: dotted key that names it.
+        epoch: epoch whose weights are taken, 0 for the one that the run tested.
+        same: keys that a named run must have alike; () to take it unchecked.
     """
-    stage = cfg.clone()
-    stage.defrost()
-    merge_opts(
-        stage,
-        [
-            "TRAINER.NAME",
-            trainer,
-            "DATASET.SOURCE_DOMAINS",
-            domains,
-            "DATASET.TARGET_DOMAINS",
-            domains,
-            "DATASET.FINGERPRINT",
-            data_fingerprint(items, cfg.DATASET.ROOT),
-            "RESUME",
-            "",
-            "STAGE",
-            "",
-            "PROTOCOL",
-            "stage",
-            *changes,
-        ],
-        source=f"stage {trainer}",
-    )
-    return _made(stage, "prompt_labels", "+".join(domains), f"Prompt labels of {', '.join(domains)}")
+
+    name: str
+    trainer: str
+    what: str
+    config: str | None = ""
+    changes: Sequence = ()
+    opts: Sequence = ()
+    domains: Sequence[str] | str = ()
+    parts: Sequence[str] = ("train", "val")
+    images_of: Sequence = ()
+    takes: Sequence[str] = ()
+    place: str = "stages"
+    run: str = ""
+    key: str = ""
+    epoch: int = 0
+    same: Sequence[str] = ()
+
+    def on(self, domains: Sequence[str]) -> Stage:
+        """Return the stage of some domains, for one that is declared for EACH or all TOGETHER."""
+        name, what = f"{self.name}:{'+'.join(domains)}", f"{self.what} of {', '.join(domains)}"
+        return dataclasses.replace(self, name=name, what=what, domains=tuple(domains))
+
+
+def declared(cfg: CN) -> tuple[Stage, ...]:
+    """Return what the trainer of a configuration declares to start from; () for nothing."""
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    return tuple(trainer.stages(cfg)) if hasattr(trainer, "stages") else ()
+
+
+def needed(cfg: CN) -> list[Stage]:
+    """Return the stages that a run of `cfg` finds or makes: no named runs, one for each domain where that is declared.
+
+    Raises:
+        UserError: the dataset does not have the domains that the configuration names.
+    """
+    found = []
+    for stage in declared(cfg):
+        if isinstance(stage.domains, str):
+            names = _source_domains(cfg)
+            found += [stage.on(part) for part in ([[name] for name in names] if stage.domains == EACH else [names])]
+        elif not stage.run:
+            found.append(stage)
+    return found
+
+
+def _source_domains(cfg: CN) -> list[str]:
+    """Full names of the source domains, in the dataset's order where the dataset is known."""
+    from datasets.domain_sets import choose_domains
+
+    options, dataset = cfg.DATASET, DATASET_REGISTRY.get(cfg.DATASET.NAME)
+    facts = dataset.facts_for(options) if hasattr(dataset, "facts_for") else None
+    if facts is None or not facts.domains:
+        return list(options.SOURCE_DOMAINS)
+    sources, _ = choose_domains(facts, options.NAME, options.SOURCE_DOMAINS, options.TARGET_DOMAINS)
+    return sorted(sources, key=list(facts.domains).index)
+
+
+# Configurations
+
+
+def configuration(cfg: CN, stage: Stage) -> CN:
+    """Return the configuration of a stage of a run of `cfg`; the data that it is made from are not named in it.
+
+    Raises:
+        UserError: an unknown trainer, file, key or value.
+    """
+    return _of_the_run(cfg, stage) if stage.config is None else _of_yaml(cfg, stage)
+
+
+def _of_the_run(cfg: CN, stage: Stage) -> CN:
+    made = cfg.clone()
+    made.defrost()
+    merge_opts(made, ["STAGE", "", *_pairs(stage)], source=f"stage {stage.trainer}")
+    return made
+
+
+def _of_yaml(cfg: CN, stage: Stage) -> CN:
+    """The same dataset, seed and CLIP under the stage's own YAML."""
+    cls = TRAINER_REGISTRY.get(stage.trainer)
+    made, sources = get_cfg_default(), {}
+    extend_cfg(made, cfg.EXTEND_CFG, cls.BLOCK)
+    path = trainer_file(cls.__name__, cfg.DATASET.NAME, stage.config)
+    merge_file(made, str(path), aliases=cls.KEY_ALIASES, sources=sources)
+    made.DATASET, made.SEED, made.USE_CUDA = cfg.DATASET.clone(), cfg.SEED, cfg.USE_CUDA
+    made.DETERMINISTIC, made.DATALOADER.NUM_WORKERS = cfg.DETERMINISTIC, cfg.DATALOADER.NUM_WORKERS
+    made.MODEL.BACKBONE, made.MODEL.TEXT_CHUNK = cfg.MODEL.BACKBONE.clone(), cfg.MODEL.TEXT_CHUNK
+    made.TEST.FEATURE_CACHE = cfg.TEST.FEATURE_CACHE
+    made.defrost()  # what was copied may be frozen
+    merge_opts(made, _pairs(stage), source=f"stage {stage.trainer}", aliases=cls.KEY_ALIASES, sources=sources)
+    complete(made, cls, sources)
+    made.STAGE = stage_hash(made)
+    return made
+
+
+def _pairs(stage: Stage) -> list:
+    """KEY VALUE pairs of every stage, then those that it declares, then the user's."""
+    pairs = ["TRAINER.NAME", TRAINER_REGISTRY.get(stage.trainer).__name__, "DATASET.FINGERPRINT", ""]
+    domains = [] if isinstance(stage.domains, str) else list(stage.domains)
+    pairs += ["DATASET.SOURCE_DOMAINS", domains, "DATASET.TARGET_DOMAINS", domains] if domains else []
+    return [*pairs, "RESUME", "", "PROTOCOL", "stage", *stage.changes, *stage.opts]
 
 
 def trainer_file(trainer: str, dataset: str, config: str = "") -> Path:
@@ -108,81 +183,14 @@ def _content(path: Path, changed: int) -> dict:
     return read_yaml(path) or {}
 
 
-def trainer_stage_cfg(cfg: CN, trainer: str, config: str, changes: list) -> CN:
-    """Configuration of another trainer's run on the data of `cfg`: same dataset, seed and CLIP, its own YAML.
-
-    Args:
-        cfg: the configuration of the run that needs the stage.
-        trainer: registered name of the stage's trainer.
-        config: see `trainer_file`.
-        changes: KEY VALUE pairs, the last word on any key.
-
-    Raises:
-        UserError: an unknown trainer, file, key or value.
-    """
-    cls = TRAINER_REGISTRY.get(trainer)
-    stage, sources = get_cfg_default(), {}
-    extend_cfg(stage, cfg.EXTEND_CFG, cls.BLOCK)
-    path = trainer_file(cls.__name__, cfg.DATASET.NAME, config)
-    merge_file(stage, str(path), aliases=cls.KEY_ALIASES, sources=sources)
-    stage.DATASET, stage.SEED, stage.USE_CUDA = cfg.DATASET.clone(), cfg.SEED, cfg.USE_CUDA
-    stage.DETERMINISTIC, stage.DATALOADER.NUM_WORKERS = cfg.DETERMINISTIC, cfg.DATALOADER.NUM_WORKERS
-    stage.MODEL.BACKBONE, stage.MODEL.TEXT_CHUNK = cfg.MODEL.BACKBONE.clone(), cfg.MODEL.TEXT_CHUNK
-    stage.TEST.FEATURE_CACHE = cfg.TEST.FEATURE_CACHE
-    stage.defrost()  # what was copied may be frozen
-    merge_opts(
-        stage,
-        ["TRAINER.NAME", cls.__name__, "RESUME", "", "PROTOCOL", "stage", *changes],
-        source=f"stage {trainer}",
-        aliases=cls.KEY_ALIASES,
-        sources=sources,
-    )
-    complete(stage, cls, sources)
-    stage.STAGE = stage_hash(stage)
-    return stage
+def walk(cfg: CN, path: str = "") -> Iterator[tuple[str, Stage, CN]]:
+    """Yield (`--stage` words, stage, its configuration) of what a run of `cfg` needs, what a stage needs before it."""
+    for stage in needed(cfg):
+        name, made = f"{path}{stage.name}", configuration(cfg, stage)
+        yield from walk(made, f"{name}/")
+        yield name, stage, made
 
 
-def trainer_stage(stage: CN, items: list, what: str) -> Path:
-    """Runs a configuration of `trainer_stage_cfg`, unless that has been done.
-
-    Args:
-        stage: the configuration.
-        items: images of the dataset, which name the data the result was made from.
-        what: what the run makes, for the log.
-
-    Returns:
-        The folder of the finished run.
-    """
-    stage.DATASET.FINGERPRINT = data_fingerprint(items, stage.DATASET.ROOT)
-    classes, shots = stage.DATASET.SUBSAMPLE_CLASSES, stage.DATASET.NUM_SHOTS
-    return _made(stage, "stages", f"{classes}-shots_{max(shots, 0)}", what)
-
-
-def _made(stage: CN, kind: str, label: str, what: str) -> Path:
-    backbone = stage.MODEL.BACKBONE.NAME.replace("/", "").replace(":", "_")
-    folder = (
-        output_root()
-        / kind
-        / stage.DATASET.NAME
-        / backbone
-        / stage.TRAINER.NAME
-        / f"seed_{stage.SEED}"
-        / f"{label}-{config_hash(stage)[:8]}"
-    )
-    stage.OUTPUT_DIR = str(folder)
-    stage.freeze()
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):  # two runs side by side may need the same stage: one makes it
-        _run_once(stage, what)
-    return folder
-
-
-def _run_once(stage: CN, what: str) -> None:
-    from promptshift.runs.run import finished, run  # a run may need stages, which are runs
-
-    if finished(stage):
-        log.info(f"{what}: found in {stage.OUTPUT_DIR}")
-        return
-    log.info(f"{what}: training in {stage.OUTPUT_DIR}")
-    with own_random_state():
-        run(stage)
+def start_aliases(block: str, family: str, *names: str) -> dict[str, str]:
+    """Return {TRAINER.<block>.START.<name>: TRAINER.<block>.<family>_<name>}: every trainer has the keys START.*."""
+    return {f"TRAINER.{block}.START.{name}": f"TRAINER.{block}.{family}_{name}" for name in names}

@@ -9,6 +9,7 @@ from pathlib import Path
 from dassl.utils.errors import UserError
 from promptshift.launch.jobs import Job
 from promptshift.launch.local import Runner
+from promptshift.launch.stage_jobs import with_stages
 from promptshift.protocols.registry import get_protocol
 from promptshift.protocols.request import Request, resolve, split_words
 from promptshift.results.collect import inspect
@@ -104,7 +105,7 @@ class Bench:
         Raises:
             UserError: a job failed, or another process is running it; the line names it.
         """
-        Runner(jobs, self.slots, self.gpus, self.command).run()
+        Runner(with_stages(jobs, unfinished=True), self.slots, self.gpus, self.command).run()
         done: Runs = {}
         for job in jobs:
             record = job.record()

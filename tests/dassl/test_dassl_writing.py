@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -86,6 +87,25 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not
     assert temporary.exists()
     write_json([], tmp_path / "other")
     assert os.listdir(tmp_path) == ["other"]
+
+
+def test_sweeping_all_the_time_costs_no_writer_its_file(tmp_path):
+    stop = threading.Event()
+
+    def sweep():
+        while not stop.is_set():
+            remove_stale_temporaries(tmp_path)
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        for number in range(200):
+            with atomic_path(tmp_path / f"{number}") as temporary, open(temporary, "w") as file:
+                file.write("all of it")
+    finally:
+        stop.set()
+        sweeper.join()
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"all of it"} and len(os.listdir(tmp_path)) == 200
 
 
 def test_leftovers_in_the_folders_of_a_run_are_swept(tmp_path):

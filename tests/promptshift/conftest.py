@@ -30,10 +30,10 @@ def worlds_root(mini_root, tmp_path_factory):
 
 @pytest.fixture
 def train(mini_root, tmp_path):
-    """train(trainer, *options, folder="run") -> result.json of a run that must succeed."""
+    """train(trainer, *options, folder="run", root) -> result.json of a run that must succeed."""
 
-    def run(trainer, *options, folder="run", **kwargs):
-        assert main(arguments(mini_root, tmp_path / folder, trainer, *options, **kwargs)) == 0
+    def run(trainer, *options, folder="run", root=mini_root, **kwargs):
+        assert main(arguments(root, tmp_path / folder, trainer, *options, **kwargs)) == 0
         return json.loads((tmp_path / folder / "result.json").read_text())
 
     return run

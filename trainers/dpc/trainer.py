@@ -15,9 +15,10 @@ from promptshift.bases.prediction import Prediction
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy, symmetric_infonce
 from promptshift.modeling.embedded import EMBEDDED
-from promptshift.runs.finished_run import check_run, load_weights
+from promptshift.runs.finished_run import SAME_DATA
 from promptshift.runs.public_blocks import precision
-from promptshift.runs.stages import trainer_stage, trainer_stage_cfg
+from promptshift.runs.stage_runs import load_stage
+from promptshift.runs.stages import Stage, start_aliases
 from promptshift.runs.wrapped_options import block_options, block_pairs
 from trainers.dpc.dual_prompt import DualPrompt, under
 from trainers.dpc.hard_negatives import HardNegatives
@@ -34,6 +35,7 @@ RELEASED_KEYS = {
     "SPLE.STACK.WEIGHT_FOR_NEW": "TRAINER.DPC.WEIGHT_FOR_NEW",
     "SPLE": "TRAINER.DPC.RELEASED",
     "TRAINER.MODAL": "TRAINER.PROMPTKD.MODAL",
+    **start_aliases("DPC", "BACKBONE", "RUN", "EPOCH", "CONFIG", "OPTS"),
 }
 BACKBONES = ("CoOp", "KgCoOp", "MaPLe", "IVLP", "PromptSRC", "PromptKD")
 # what is filled in by backbone where the configuration leaves it open
@@ -123,22 +125,30 @@ class DPC(PromptTrainer):
     @classmethod
     def fill_in(cls, cfg):
         """What follows from other keys: BACKBONE, WEIGHT, NEGATIVE_VIEW, and the backbone's block in BACKBONE_OPTS."""
-        o, key = cfg.TRAINER.DPC, "TRAINER.DPC.BACKBONE_RUN"
+        o = cfg.TRAINER.DPC
         o.BACKBONE = RELEASED_NAMES.get(cfg.TRAINER.NAME, o.BACKBONE)
         o.WEIGHT = WEIGHTS.get(o.BACKBONE, 0.2) if o.WEIGHT == -1 else o.WEIGHT
         o.NEGATIVE_VIEW = o.NEGATIVE_VIEW or VIEWS.get(o.BACKBONE, "train")
         if not o.BACKBONE_CONFIG and cfg.MODEL.BACKBONE.NAME not in EMBEDDED:
             o.BACKBONE_CONFIG = CONFIGS.get(o.BACKBONE, "")
-        o.BACKBONE_OPTS = block_options(cfg, key, o.BACKBONE, o.BACKBONE_RUN, o.BACKBONE_CONFIG, o.BACKBONE_OPTS, [])
-
-    @staticmethod
-    def _stage(cfg):
-        o = cfg.TRAINER.DPC
-        return trainer_stage_cfg(cfg, o.BACKBONE, o.BACKBONE_CONFIG, o.BACKBONE_OPTS)
+        o.BACKBONE_OPTS = block_options(cfg, *cls.stages(cfg))
 
     @classmethod
-    def stage_configuration(cls, cfg):
-        return None if cfg.TRAINER.DPC.BACKBONE_RUN else cls._stage(cfg)
+    def stages(cls, cfg):
+        """The run of step one."""
+        o = cfg.TRAINER.DPC
+        backbone = Stage(
+            "backbone",
+            o.BACKBONE,
+            f"DPC's backbone {o.BACKBONE}",
+            config=o.BACKBONE_CONFIG,
+            opts=o.BACKBONE_OPTS,
+            run=o.BACKBONE_RUN,
+            key="TRAINER.DPC.BACKBONE_RUN",
+            epoch=o.BACKBONE_EPOCH,
+            same=SAME_DATA,
+        )
+        return (backbone,)
 
     @property
     def FROZEN_IMAGES(self):
@@ -167,13 +177,8 @@ class DPC(PromptTrainer):
             raise UserError("TRAINER.DPC.ROUTE: auto is a way to test a finished run (--eval-only); allowed: told")
         self._check_shots()
         self.negatives = self._sampler() if o.HARD_NEGATIVES else None
-        folder, data = o.BACKBONE_RUN, self.dm.dataset
-        if folder:
-            check_run(folder, "TRAINER.DPC.BACKBONE_RUN", self._stage(self.cfg))
-        else:
-            images = data.train_x + (data.val or [])
-            folder = trainer_stage(self._stage(self.cfg), images, f"DPC's backbone {o.BACKBONE}")
-        load_weights(self.backbone, folder, "TRAINER.DPC.BACKBONE_RUN", o.BACKBONE_EPOCH)
+        for stage in self.stages(self.cfg):
+            load_stage(self.backbone, self.cfg, stage, self.dm.dataset)
         for dual in self.duals.values():
             dual.adopt()
         super().before_train()  # a resumed run takes P' (and the same P) from its own checkpoint

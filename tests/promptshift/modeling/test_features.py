@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import torch
 from PIL import Image
 
+from dassl.utils import writing
 from promptshift.modeling.features import cached_features
 
 
@@ -67,3 +68,17 @@ def test_a_damaged_entry_is_computed_again(tmp_path):
     entry.write_bytes(entry.read_bytes()[:30])
     again, _ = features(loader, tmp_path / "cache")
     assert torch.equal(first, again) and loader.reads == 2
+
+
+def test_a_run_that_sweeps_the_folder_leaves_what_another_is_writing(tmp_path, monkeypatch):
+    loader, _ = make(tmp_path)
+    to_disk = writing._to_disk
+
+    def swept(path):
+        writing.remove_stale_temporaries(path.parent)
+        to_disk(path)
+
+    monkeypatch.setattr(writing, "_to_disk", swept)
+    features(loader, tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").iterdir()
+    assert kept.suffix == ".safetensors" and not kept.name.startswith(".")

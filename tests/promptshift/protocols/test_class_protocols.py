@@ -11,6 +11,7 @@ from promptshift.paths import load_plugins
 from promptshift.protocols.request import ALL_DATASETS
 from promptshift.results.papers import PaperRow
 from promptshift.runs.published import expected_accuracy
+from promptshift.runs.stages import Stage
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +116,9 @@ def test_what_trains_nothing_is_evaluated_on_both_halves(tmp_path):
 
 @pytest.mark.parametrize("chosen, config", [("CoCoOp", "default"), ("CoCoOp/vit_b16_c4_ep10_batch1",) * 2])
 def test_a_trainer_may_start_from_another_one_s_run(monkeypatch, tmp_path, chosen, config):
-    monkeypatch.setattr(TRAINER_REGISTRY.get("ZeroshotCLIP"), "STARTS_FROM", chosen)
+    other, _, named = chosen.partition("/")
+    stages = (Stage("start", other, "Prompts", config=named),)
+    monkeypatch.setattr(TRAINER_REGISTRY.get("ZeroshotCLIP"), "stages", classmethod(lambda cls, cfg: stages))
     config = config.rpartition("/")[2]
     plan = plan_of("base_to_new", "ZeroshotCLIP", "eurosat")
     assert names(plan) == [f"EuroSAT {what} seed 1" for what in ("CoCoOp", "base", "new")]

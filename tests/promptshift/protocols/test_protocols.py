@@ -207,7 +207,12 @@ def test_seeds_jobs_and_config_come_from_the_environment(sweep, monkeypatch, cap
     monkeypatch.setenv("CFG", "default")
     assert sweep("multi_source DPSPG mini --dry-run") == 0
     out = capsys.readouterr().out
-    assert out.count("--seed 0 ") == out.count("--seed 7 ") == 4 and "DPSPG/default.yaml" in out
+    jobs = [line for line in out.splitlines() if not line.startswith("# ")]
+    for seed in (0, 7):
+        own = [line for line in jobs if f"--seed {seed} " in line]
+        assert len([line for line in own if "--stage " not in line]) == 4  # the runs
+        assert len([line for line in own if "--stage labels:" in line]) == 4  # a stage for every domain
+    assert "DPSPG/default.yaml" in out
     monkeypatch.setenv("JOBS", "none")
     assert sweep("multi_source DPSPG mini") == 2
     assert "JOBS" in capsys.readouterr().err
