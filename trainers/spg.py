@@ -11,7 +11,7 @@ from dassl.config.options import above, choice, with_defaults
 from dassl.data.data_manager import build_data_loader
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
-from promptshift.bases.generated_options import ADVERSARIAL_DEFAULTS, PromptPath, stage_one
+from promptshift.bases.generated_options import ADVERSARIAL_DEFAULTS, PromptPath, best_val_unless_told, stage_one
 from promptshift.bases.generated_prompts import GeneratedPrompts
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
 
@@ -64,6 +64,10 @@ class SPGLabels(SharedContextTrainer):
     BLOCK, DEFAULTS, KEY_ALIASES = "SPG", DEFAULTS, RELEASED_KEYS
     HASHED_OPTIONS = ("N_CTX", "CSC", "CTX_INIT", "CLASS_TOKEN_POSITION", "PREC")
 
+    @classmethod
+    def as_released(cls, cfg, sources):
+        best_val_unless_told(cfg, sources)
+
 
 @TRAINER_REGISTRY.register(aliases=("SPG_CGAN",))
 class SPG(GeneratedPrompts):
@@ -77,6 +81,9 @@ class SPG(GeneratedPrompts):
 
     The paper's ablations are settings: PROMPT mix_domain and all_domain, GENERATOR mlp, N_CTX, CTX_INIT "" for a
     random start, TRAIN_SHARE.
+
+    A released spg.yaml trains as it does there: AdamW with weight decay 1e-4 and the best validated epoch, although
+    the file says sgd, which the released trainer does not read. On the command line, OPTIM.NAME sgd is SGD.
 
     Differs from the paper: the rule for z at test, of which the paper says nothing: NOISE and `image_noise`.
     Differs from the released code: every image gets the prompt generated for it whatever the test batch (there, the

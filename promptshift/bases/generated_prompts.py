@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from promptshift.bases.generated_options import (
     DISCRIMINATOR_CAPS,
     GENERATOR_CAPS,
     PromptPath,
+    generators_as_released,
 )
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.features import cached_features
@@ -43,6 +44,10 @@ class GeneratedPrompts(PromptTrainer):
     PATHS: dict[str, PromptPath] = {}
     LABEL_TRAINER = ""  # registered name of stage one
     COSINE_SCORES = True  # scores are cosines without the logit scale
+
+    @classmethod
+    def as_released(cls, cfg: CN, sources: Mapping[str, str]) -> None:
+        generators_as_released(cfg, sources)
 
     @classmethod
     def check_options(cls, cfg: CN) -> None:

@@ -116,6 +116,8 @@ def complete(cfg: CN, trainer: type, sources: Mapping[str, str] | None = None) -
         if not cfg.EXTEND_CFG or name == getattr(trainer, "BLOCK", ""):  # blocks of others are then a public file's
             declared |= options_of(keys, f"TRAINER.{name}")
     check_values(cfg, declared, sources)
+    if hasattr(trainer, "as_released"):
+        trainer.as_released(cfg, sources or {})
     for step in ("fill_in", "check_options"):
         if hasattr(trainer, step):
             getattr(trainer, step)(cfg)
