@@ -140,9 +140,10 @@ class DPSPG(GeneratedPrompts):
     epoch, although the file says sgd, which the released trainer does not read.
 
     Differs from the paper: none known. Differs from the released code: EARLY and LATE are off (there they are set
-    per target domain; of a file that says EARLY 5 and LATE 20, as the released one does, LATE alone counts, there
-    and here; a LATE that leaves no epoch to validate is refused); a stage-one configuration is not overridden by command-line defaults; no label of the
-    target is read; test images are scored many at a time (each image is a sequence of its own).
+    per target domain; of a file that says EARLY 5 and LATE 20, as the released one does, LATE alone counts, there and
+    here; a LATE that leaves no epoch to validate is refused); a stage-one configuration is not overridden by
+    command-line defaults; no label of the target is read; test images are scored many at a time (each image is a
+    sequence of its own).
 
     Shapes: B images, K classes, M context vectors, D text width, E embedding.
     """
@@ -160,8 +161,8 @@ class DPSPG(GeneratedPrompts):
         o, file = cfg.TRAINER.DPSPG, sources.get("TRAINER.DPSPG.EARLY")
         if file not in (None, COMMAND_LINE) and file == sources.get("TRAINER.DPSPG.LATE") and 0 < o.EARLY <= o.LATE:
             log.info(
-                f"TRAINER.DPSPG.EARLY: {o.EARLY} in {file} has no effect beside LATE {o.LATE}, as in the released code, "
-                "whose command line overrides it; --early_epoch sets it"
+                f"TRAINER.DPSPG.EARLY: {o.EARLY} in {file} has no effect beside LATE {o.LATE}, as in the released "
+                "code, whose command line overrides it; --early_epoch sets it"
             )
             o.EARLY = 0
 

@@ -76,8 +76,8 @@ class SPG(GeneratedPrompts):
     A generator maps noise z and an image feature f to a context, G(z, f); a discriminator tells it from the prompt
     label v_d of the image's domain. Least squares as in Algorithm 2 and the released code (equation 2 prints the log
     loss); D first, then G, on two independent batches.  Prediction: argmax_k cos(f, g([G(z, f), class k])).
-    Gradients are clipped tensor by tensor (GRAD_CLIP, the caps G_MAX_NORM_* and D_MAX_NORM_*), except for the
-    held-out domains named in NO_CLIP_TARGETS.
+    Gradients are clipped tensor by tensor (GRAD_CLIP, the caps G_MAX_NORM_* and D_MAX_NORM_*), except where every
+    held-out domain is named in NO_CLIP_TARGETS: never for PACS's single-source runs, which hold out three.
 
     The paper's ablations are settings: PROMPT mix_domain and all_domain, GENERATOR mlp, N_CTX, CTX_INIT "" for a
     random start, TRAIN_SHARE.

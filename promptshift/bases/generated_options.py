@@ -35,7 +35,7 @@ ADVERSARIAL_DEFAULTS = dict(
     NOISE=choice("sample", "zero", "mean", about="at test: one draw per image, none, or the mean context of several"),
     NOISE_SAMPLES=whole(8, least=1, about="draws of NOISE mean"),
     GRAD_CLIP=flag(True, source=SPG),
-    NO_CLIP_TARGETS=names(about="no clipping where one of these domains is held out"),
+    NO_CLIP_TARGETS=names(about="no clipping where none but these domains is held out"),
     D_MAX_NORM_WEIGHT=at_least(0, 5e-2, source=SPG_CAPS),
     D_MAX_NORM_BIAS=at_least(0, 5e-1, source=SPG_CAPS),
     D_MAX_NORM_LAST=at_least(0, 5.0, source=SPG_CAPS),

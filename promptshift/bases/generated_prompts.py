@@ -215,8 +215,9 @@ class GeneratedPrompts(PromptTrainer):
 
     @property
     def clips(self) -> bool:
-        targets = getattr(self.dm.dataset, "target_domains", [])
-        return self.options.GRAD_CLIP and not set(self.options.NO_CLIP_TARGETS) & set(targets)
+        """Whether gradients are clipped: not where every held-out domain is one of NO_CLIP_TARGETS."""
+        targets = set(getattr(self.dm.dataset, "target_domains", []))
+        return self.options.GRAD_CLIP and not (targets and targets <= set(self.options.NO_CLIP_TARGETS))
 
     # Prediction
 
