@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dassl.utils.errors import UserError
 
-from ._facts import DOMAIN_SETS, DomainSet
+from ._facts import DOMAIN_SETS, RULE_3_PERCENT, DomainSet
 from ._image_facts import IMAGE_SETS, ImageSet, find_facts
 from ._image_readers import Parts, read_parts
 from ._layout import Place, dataset_folder, domain_pieces, find_folder, find_place, image_names
@@ -75,6 +75,11 @@ def _check_domain(facts: DomainSet, place: Place, entry: DomainReport, report: C
         report.problems.append(f"{entry.domain}: {error}")
         return
     entry.per_class = {name: len(paths) for name, paths in images.items()}
+    unlisted = entry.found - len(entry.split.train + entry.split.val) if entry.split else 0
+    if unlisted > 0 and RULE_3_PERCENT not in dict(facts.pieces).values():
+        report.problems.append(
+            f"{entry.domain}: {unlisted:,} images are not in {entry.split.file}; delete it to split anew"
+        )
     # Published counts are to be met; in a folder of one's own a domain may lack a class.
     remarks = report.advice if entry.expected is None else report.problems
     if entry.expected not in (None, entry.found):

@@ -11,13 +11,15 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
+from dassl.data.datasets.base_dataset import DataFiles
 from dassl.utils.errors import UserError, suggest
 
 from ._facts import DOMAIN_SETS, DomainSet, find_domain_set, resolve_domains
-from ._fewshot import fewshot_sets
-from ._layout import Place, class_names
+from ._fewshot import FOLDER as FEWSHOT_FOLDER
+from ._fewshot import fewshot_files, fewshot_sets
+from ._layout import DOWNLOAD_FOLDER, Place, class_names
 from ._obtain import obtain
-from ._splits import Item, Split, load_split
+from ._splits import OWN_FOLDER, PUBLISHED_FOLDERS, Item, Split, load_split, split_files
 from ._subsample import relabel, select_labels
 
 log = logging.getLogger(f"promptshift.{__name__}")
@@ -62,22 +64,29 @@ class MultiDomainDataset(DatasetBase):
         self._label_names = _label_names(facts, place, splits)
         _report_gaps(facts, splits, self._label_names, self.source_domains)
         train, val, test = self._pool(splits, place, options.get("TEST_ALL", False))
+        tag = "-".join(filter(None, (facts.name, variant, "".join(map(facts.code_of, self.source_domains)))))
+        few = place.dataset_dir / FEWSHOT_FOLDER / tag
         if options.NUM_SHOTS > 0:
-            tag = "-".join(filter(None, (facts.name, variant, "".join(map(facts.code_of, self.source_domains)))))
-            train, val = fewshot_sets(
-                self,
-                train,
-                val,
-                options.NUM_SHOTS,
-                cfg.SEED,
-                place.dataset_dir / "split_fewshot" / tag,
-                place.image_dir,
-            )
+            train, val = fewshot_sets(self, train, val, options.NUM_SHOTS, cfg.SEED, few, place.image_dir)
+        files = [file for domain in used for file in split_files(facts, place, domain, variant)]
+        self._files = [*files, *fewshot_files(few, options.NUM_SHOTS, cfg.SEED)]
+        self._image_folders = self.image_folders(place)
         subsample = options.get("SUBSAMPLE_CLASSES", "all")
         kept = select_labels(range(len(self._label_names)), subsample)
         self._label_names = [self._label_names[label] for label in kept]
         train, val, test = (relabel(data, kept) for data in (train, val, test))
         super().__init__(train_x=train, val=val, test=test)
+
+    def image_folders(self, place: Place) -> list[Path]:
+        """Folders that hold the images of all domains."""
+        return list(place.domain_dirs.values())
+
+    def data_files(self) -> DataFiles:
+        """All domains, for labels follow their classes; a rendered set is known by the file that says what it shows."""
+        if self.facts.rendered:
+            return DataFiles((), (os.path.join(self.dataset_dir, "world.json"), *map(str, self._files)))
+        skipped = (DOWNLOAD_FOLDER, OWN_FOLDER, *PUBLISHED_FOLDERS, FEWSHOT_FOLDER, *self.facts.not_classes)
+        return DataFiles(tuple(map(str, self._image_folders)), tuple(map(str, self._files)), skipped)
 
     @classmethod
     def facts_for(cls, options: CfgNode) -> DomainSet:

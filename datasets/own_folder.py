@@ -36,6 +36,10 @@ class FolderDG(MultiDomainDataset):
         """What is found in the folder."""
         return read_folder(options.ROOT, options.get("FOLDER", ""))[0]
 
+    def image_folders(self, place: Place) -> list[Path]:
+        """The whole folder: a new sub-folder may be a domain."""
+        return [place.dataset_dir]
+
     def obtain(self, facts: DomainSet, root: Path, used: list[str], options: CfgNode) -> Place:
         """The images are there already, or `read_folder` said what is wrong."""
         return read_folder(root, options.get("FOLDER", ""))[1]
