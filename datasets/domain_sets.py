@@ -14,6 +14,7 @@ from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.data.datasets.base_dataset import DataFiles
 from dassl.utils.errors import UserError, suggest
 
+from ._complete import count_domains, refuse_partial, shown_name
 from ._facts import DOMAIN_SETS, DomainSet, find_domain_set, resolve_domains
 from ._fewshot import FOLDER as FEWSHOT_FOLDER
 from ._fewshot import fewshot_files, fewshot_sets
@@ -33,8 +34,8 @@ class MultiDomainDataset(DatasetBase):
     """A member of the table of multi-domain datasets.
 
     Reads DATASET.{ROOT, NAME, SOURCE_DOMAINS, TARGET_DOMAINS, NUM_SHOTS, VARIANT, DOWNLOAD, SUBSAMPLE_CLASSES,
-    TEST_ALL} and SEED. `Datum.domain` is the index in the sorted list of all domains of the dataset; labels do not
-    depend on the domains in use; `Datum.classname` is the name of the class folder.
+    TEST_ALL, PARTIAL} and SEED. `Datum.domain` is the index in the sorted list of all domains of the dataset; labels do
+    not depend on the domains in use; `Datum.classname` is the name of the class folder.
 
     Raises:
         UserError: A value of the configuration is not allowed, or the images or a split are not as they should be.
@@ -50,7 +51,7 @@ class MultiDomainDataset(DatasetBase):
                 f"{options.NAME} with --root"
             )
         facts = self.facts = self.facts_for(options)
-        self.name = facts.name
+        self.name = shown_name(facts.name, options.get("PARTIAL"))
         variant = _variant(facts, options)
         self.source_domains, self.target_domains = choose_domains(
             facts, options.NAME, options.SOURCE_DOMAINS, options.TARGET_DOMAINS
@@ -61,6 +62,8 @@ class MultiDomainDataset(DatasetBase):
         place = self.obtain(facts, root, used, options)
         self.dataset_dir, self.image_dir = str(place.dataset_dir), str(place.image_dir)
         splits = {domain: load_split(facts, place, domain, variant) for domain in used}
+        if options.get("PARTIAL") is False and None not in facts.totals.values():
+            refuse_partial(facts, count_domains(facts, place, splits), place.image_dir, options.PARTIAL)
         self._label_names = _label_names(facts, place, splits)
         _report_gaps(facts, splits, self._label_names, self.source_domains)
         train, val, test = self._pool(splits, place, options.get("TEST_ALL", False))

@@ -15,6 +15,7 @@ from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.data.datasets.base_dataset import DataFiles
 from dassl.utils.errors import UserError, suggest
 
+from ._complete import named_parts, refuse_partial, shown_name
 from ._entries import Item
 from ._fewshot import FOLDER as FEWSHOT_FOLDER
 from ._fewshot import MAX_VAL_SHOTS, fewshot_files, fewshot_sets
@@ -30,10 +31,10 @@ log = logging.getLogger(f"promptshift.{__name__}")
 class ImageSetDataset(DatasetBase):
     """A member of the table of datasets without domains.
 
-    Reads DATASET.{ROOT, NAME, NUM_SHOTS, VARIANT, DOWNLOAD, SUBSAMPLE_CLASSES} and SEED. `val` and `test` share no
-    image; DATASET.VARIANT "val_is_test" validates on the test images instead, as the released PromptKD and DPC do, and
-    `val_is_test` says so. ImageNet has no val images of its own: with few shots, `val` is four more training images
-    per class. ImageNet's variants have test images alone (`test_only`), which then stand in for `train_x` too.
+    Reads DATASET.{ROOT, NAME, NUM_SHOTS, VARIANT, DOWNLOAD, SUBSAMPLE_CLASSES, PARTIAL} and SEED. `val` and `test`
+    share no image; DATASET.VARIANT "val_is_test" validates on the test images instead, as the released PromptKD and DPC
+    do, and `val_is_test` says so. ImageNet has no val images of its own: with few shots, `val` is four more training
+    images per class. ImageNet's variants have test images alone (`test_only`), which then stand in for `train_x` too.
 
     Raises:
         UserError: A value of the configuration is not allowed, or the images or lists are not as they should be.
@@ -44,7 +45,8 @@ class ImageSetDataset(DatasetBase):
     def __init__(self, cfg: CfgNode) -> None:
         options, facts = cfg.DATASET, self.facts
         _check_options(facts, options)
-        self.name, self.domains, self.test_only = facts.name, (), facts.test_only
+        self.name, self.domains = shown_name(facts.name, options.get("PARTIAL")), ()
+        self.test_only = facts.test_only
         self.val_is_test = options.get("VARIANT", "") == VAL_IS_TEST
         root = Path(os.path.abspath(os.path.expanduser(options.ROOT)))
         folder = root / facts.folder
@@ -54,6 +56,8 @@ class ImageSetDataset(DatasetBase):
             parts = read_parts(facts, image_dir, root, self.val_is_test)
         except UserError as error:
             raise UserError(f"{error}; {missing_images_help(facts, folder)}") from error
+        counts = {name: len(items) for name, items in named_parts(facts, parts).items()}
+        refuse_partial(facts, counts, image_dir, options.get("PARTIAL"))
         names = label_names(facts, [item for part in parts for item in part])
         if len(names) != facts.n_classes:
             log.info(f"{facts.name} has {len(names)} classes under {image_dir}, {facts.n_classes} expected")
