@@ -66,7 +66,7 @@ class MultiDomainDataset(DatasetBase):
             refuse_partial(facts, count_domains(facts, place, splits), place.image_dir, options.PARTIAL)
         self._label_names = _label_names(facts, place, splits)
         _report_gaps(facts, splits, self._label_names, self.source_domains)
-        train, val, test = self._pool(splits, place, options.get("TEST_ALL", False))
+        train, val, test = self._pool(splits, place, cfg)
         tag = "-".join(filter(None, (facts.name, variant, "".join(map(facts.code_of, self.source_domains)))))
         few = place.dataset_dir / FEWSHOT_FOLDER / tag
         if options.NUM_SHOTS > 0:
@@ -100,21 +100,26 @@ class MultiDomainDataset(DatasetBase):
         """Where the domains in use are, after getting them there."""
         return obtain(facts, root, used, options.get("DOWNLOAD", True))
 
-    def _pool(self, splits: dict[str, Split], place: Place, test_all: bool) -> list[list[Datum]]:
+    def _pool(self, splits: dict[str, Split], place: Place, cfg: CfgNode) -> list[list[Datum]]:
         """Train, val and test images: sources' splits, and the whole targets.
 
-        Where the sources are the targets, test is their val split, unless `test_all` asks for every image: the
-        train split then is part of the test set, so only models trained elsewhere may be evaluated.
+        Where the sources are the targets, test is what `within_domain` says, unless DATASET.TEST_ALL asks for every
+        image: the train split then is part of the test set, so only models trained elsewhere may be evaluated.
         """
-        same = set(self.source_domains) == set(self.target_domains) and not test_all
         train = [item for domain in self.source_domains for item in splits[domain].train]
         val = [item for domain in self.source_domains for item in splits[domain].val]
-        test = [
-            item
-            for domain in self.target_domains
-            for item in (splits[domain].val if same else splits[domain].train + splits[domain].val)
-        ]
+        if set(self.source_domains) == set(self.target_domains) and not cfg.DATASET.get("TEST_ALL", False):
+            val, test = self.within_domain(val, cfg)
+        else:
+            test = [item for domain in self.target_domains for item in splits[domain].train + splits[domain].val]
         return [[_datum(item, place) for item in part] for part in (train, val, test)]
+
+    def within_domain(self, val: list[Item], cfg: CfgNode) -> tuple[list[Item], list[Item]]:
+        """Val and test images of a run that is tested on the domains that it trains on.
+
+        The published splits have two parts, and the released codes test on val: what was selected there is an oracle's.
+        """
+        return val, val
 
     def get_num_classes(self, data_source: list[Datum]) -> int:
         """Number of classes of the dataset, also of those without an image in `data_source`."""

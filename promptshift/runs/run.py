@@ -220,9 +220,19 @@ def _record(cfg: CN, trainer, started: datetime, seconds: float) -> dict:
 
 
 def _selection(cfg: CN, trainer) -> str:
-    """The rule that chose the weights; `best_val` on a dataset whose val images are its test images is an oracle."""
-    leaks = cfg.TEST.FINAL_MODEL == "best_val" and getattr(trainer.dm.dataset, "val_is_test", False)
-    return "oracle" if leaks else cfg.TEST.FINAL_MODEL
+    """The rule that chose the weights; `best_val` where val images are test images is an oracle.
+
+    What is reported of the val images themselves (TEST.SPLIT val) says so by its split, and a model that is tested on
+    every image (DATASET.TEST_ALL) was chosen on others.
+    """
+    if cfg.TEST.FINAL_MODEL != "best_val":
+        return cfg.TEST.FINAL_MODEL
+    if getattr(trainer.dm.dataset, "val_is_test", False):
+        return "oracle"
+    if cfg.TEST.SPLIT == "val" or cfg.DATASET.TEST_ALL:
+        return "best_val"
+    val, test = ({item.impath for item in part or ()} for part in (trainer.dm.dataset.val, trainer.dm.dataset.test))
+    return "oracle" if val & test else "best_val"
 
 
 def _trainer_name(cfg: CN) -> str:
