@@ -9,6 +9,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import OPTIONS, check_values
 from dassl.config.options import Option, block, choice, flag, options_of, text, whole
 from dassl.engine import TRAINER_REGISTRY
+from promptshift.runs.backbone_name import name_backbone
 from promptshift.runs.public_blocks import CONFIGURED, PUBLIC_BLOCKS
 
 PROJECT_KEYS = dict(
@@ -117,6 +118,7 @@ def complete(cfg: CN, trainer: type, sources: Mapping[str, str] | None = None) -
         if not cfg.EXTEND_CFG or name == getattr(trainer, "BLOCK", ""):  # blocks of others are then a public file's
             declared |= options_of(keys, f"TRAINER.{name}")
     check_values(cfg, declared, sources)
+    name_backbone(cfg, sources or {})
     if hasattr(trainer, "as_released"):
         trainer.as_released(cfg, sources or {})
     for step in ("fill_in", "check_options"):
