@@ -139,6 +139,9 @@ class DPSPG(GeneratedPrompts):
     A released pnspg_transformer.yaml trains as it does there: AdamW with weight decay 1e-4 and the best validated
     epoch, although the file says sgd, which the released trainer does not read.
 
+    The paper gives learning rates of 2e-5 to 2e-3, by dataset; the files have 2e-4 for OfficeHome and DomainNet, after
+    SPG's, and elsewhere the one released value, 2e-3, which is the released code's for all of them (OPTIM.LR).
+
     Differs from the paper: none known. Differs from the released code: EARLY and LATE are off (there they are set
     per target domain; of a file that says EARLY 5 and LATE 20, as the released one does, LATE alone counts, there and
     here; a LATE that leaves no epoch to validate is refused); a stage-one configuration is not overridden by

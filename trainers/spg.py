@@ -80,7 +80,9 @@ class SPG(GeneratedPrompts):
     held-out domain is named in NO_CLIP_TARGETS: never for PACS's single-source runs, which hold out three.
 
     The paper's ablations are settings: PROMPT mix_domain and all_domain, GENERATOR mlp, N_CTX, CTX_INIT "" for a
-    random start, TRAIN_SHARE.
+    random start, TRAIN_SHARE; but for the visual prompt as domain label (table 17), which is not built here.
+    Learning rates of the files are the main text's: 2e-4 for OfficeHome and DomainNet, 2e-3 elsewhere; a comment in the
+    released spg.yaml has 2e-4 for TerraIncognita too (OPTIM.LR).
 
     A released spg.yaml trains as it does there: AdamW with weight decay 1e-4 and the best validated epoch, although
     the file says sgd, which the released trainer does not read. On the command line, OPTIM.NAME sgd is SGD.
