@@ -4,14 +4,14 @@ from pathlib import Path
 
 from dassl.utils.errors import UserError
 
-from ._facts import DOMAIN_SETS, DomainSet
+from ._complete import domain_images, named_parts
+from ._facts import DOMAIN_SETS, RULE_3_PERCENT, DomainSet
 from ._image_facts import IMAGE_SETS, ImageSet, find_facts
-from ._image_readers import Parts, read_parts
-from ._layout import Place, dataset_folder, domain_pieces, find_folder, find_place, image_names
+from ._image_readers import read_parts
+from ._layout import Place, dataset_folder, find_folder, find_place
 from ._obtain import missing_data_help, missing_images_help, obtain, obtain_images
 from ._report import CheckReport, DomainReport, format_report, readable
-from ._splits import Item, load_split, read_split
-from ._subsample import select_labels
+from ._splits import load_split, read_split
 from .own_folder import read_folder
 
 __all__ = ["check_dataset", "format_report", "known_datasets", "prepare_dataset"]
@@ -70,11 +70,16 @@ def prepare_dataset(name: str, root: str | Path) -> None:
 def _check_domain(facts: DomainSet, place: Place, entry: DomainReport, report: CheckReport, deep: bool) -> None:
     try:
         entry.split = read_split(facts, place, entry.domain)
-        images = _images(facts, entry)
+        images = domain_images(facts, place, entry.domain, entry.split)
     except UserError as error:
         report.problems.append(f"{entry.domain}: {error}")
         return
     entry.per_class = {name: len(paths) for name, paths in images.items()}
+    unlisted = entry.found - len(entry.split.train + entry.split.val) if entry.split else 0
+    if unlisted > 0 and RULE_3_PERCENT not in dict(facts.pieces).values():
+        report.problems.append(
+            f"{entry.domain}: {unlisted:,} images are not in {entry.split.file}; delete it to split anew"
+        )
     # Published counts are to be met; in a folder of one's own a domain may lack a class.
     remarks = report.advice if entry.expected is None else report.problems
     if entry.expected not in (None, entry.found):
@@ -89,21 +94,6 @@ def _check_domain(facts: DomainSet, place: Place, entry: DomainReport, report: C
             for path in paths
             if not readable(path)
         ]
-
-
-def _images(facts: DomainSet, entry: DomainReport) -> dict[str, list[Path]]:
-    """Paths of a domain's images per class: those of the lists, or all of the folders but the corrupt ones."""
-    images: dict[str, list[Path]] = {}
-    if facts.lists:
-        for item in entry.split.train + entry.split.val:
-            images.setdefault(item.classname, []).append(entry.folder.parent / item.relpath)
-        return images
-    for piece in domain_pieces(facts, entry.folder):
-        for name, folder in piece.classes.items():
-            images.setdefault(name, []).extend(
-                folder / file for file in image_names(folder) if f"{entry.domain}/{name}/{file}" not in facts.corrupt
-            )
-    return images
 
 
 def _advise(facts: DomainSet, report: CheckReport, folder: Path) -> None:
@@ -127,7 +117,7 @@ def _check_images(facts: ImageSet, root: Path, deep: bool) -> CheckReport:
     try:
         if image_dir is None:
             raise UserError(f"no folder {folder / facts.images}")
-        parts = _named_parts(facts, read_parts(facts, image_dir, root))
+        parts = named_parts(facts, read_parts(facts, image_dir, root))
     except UserError as error:
         report.problems.append(str(error))
         parts = {}
@@ -147,17 +137,3 @@ def _check_images(facts: ImageSet, root: Path, deep: bool) -> CheckReport:
     if not report.ok:
         report.advice.append(missing_images_help(facts, folder))
     return report
-
-
-def _named_parts(facts: ImageSet, parts: Parts) -> dict[str, list[Item]]:
-    """The parts by the names of the known totals; base and new are halves of the test images."""
-    train, val, test = parts
-    if "test" in facts.totals:
-        return {"test": test}
-    base = set(select_labels((item.label for item in test), "base"))
-    return {
-        "train": train,
-        "val": val,
-        "base test": [item for item in test if item.label in base],
-        "new test": [item for item in test if item.label not in base],
-    }

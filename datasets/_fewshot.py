@@ -15,6 +15,13 @@ from ._entries import plain_names
 log = logging.getLogger(f"promptshift.{__name__}")
 
 MAX_VAL_SHOTS = 4
+FOLDER = "split_fewshot"  # beside the images
+
+
+def fewshot_files(folder: Path, shots: int, seed: int) -> list[Path]:
+    """The files that may hold a few-shot set, ours and upstream's; none where all images are used."""
+    path = folder / f"shot_{shots}-seed_{seed}.json"
+    return [path, path.with_suffix(".pkl")] if shots > 0 else []
 
 
 def fewshot_sets(
@@ -34,8 +41,8 @@ def fewshot_sets(
     Raises:
         UserError: A cached file is unreadable or names images that are in neither set.
     """
-    path = folder / f"shot_{shots}-seed_{seed}.json"
-    for candidate, read in ((path, _read_json_cache), (path.with_suffix(".pkl"), _read_pickle_cache)):
+    path, pickle = fewshot_files(folder, shots, seed)
+    for candidate, read in ((path, _read_json_cache), (pickle, _read_pickle_cache)):
         if candidate.is_file():
             log.info(f"Loading few-shot data from {candidate}")
             sets = [

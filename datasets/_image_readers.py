@@ -53,6 +53,18 @@ def read_parts(facts: ImageSet, image_dir: Path, root: Path, val_is_test: bool =
     return train, val, test
 
 
+def list_files(facts: ImageSet, image_dir: Path, root: Path) -> list[Path]:
+    """The files beside the images that say what belongs to which part and class, whether they are there or not."""
+    folder = Path(root, facts.folder)
+    if facts.layout == LISTS:
+        names = ("variants.txt", *(f"images_variant_{part}.txt" for part in ("train", "val", "test")))
+        return [image_dir.parent / name for name in names]
+    found = [find_folder(folder, file.file) or folder / file.file for file in facts.files]
+    if facts.layout == VARIANT:
+        found.append(Path(root, "imagenet", facts.files[0].file))
+    return [*found, folder / UPSTREAM_LISTING] if facts.layout == SYNSETS else found
+
+
 def _read_split(facts: ImageSet, image_dir: Path, root: Path) -> Parts:
     """`split_zhou_*.json`: keys train, val, test with items [path, label, class name]."""
     folder, file = Path(root, facts.folder), facts.files[0].file

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dassl.data.datasets.base_dataset import IMAGE_SUFFIXES
 from dassl.utils.errors import UserError
 
 from ._facts import RULE_70_30, DomainSet
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 DOWNLOAD_FOLDER = "download"  # archives that are not unpacked yet lie here, inside the dataset folder
 
 

@@ -65,6 +65,18 @@ def split_file(facts: DomainSet, place: Place, domain: str, variant: str = "") -
     return own if variant else find_beside(place, PUBLISHED_FOLDERS, name) or own
 
 
+def split_files(facts: DomainSet, place: Place, domain: str, variant: str = "") -> list[Path]:
+    """Every file that may say how a domain is split, whether it is there or not."""
+    if facts.lists:
+        names = [f"{domain}_{part}.txt" for part in ("train", "test")]
+        return [find_beside(place, (facts.lists,), name) or place.dataset_dir / facts.lists / name for name in names]
+    name = f"{facts.code_of(domain)}_train_val_split.json"
+    own, published = place.dataset_dir / OWN_FOLDER / variant / name, [] if variant else PUBLISHED_FOLDERS
+    bases = dict.fromkeys((place.dataset_dir, place.image_dir))
+    found = [split_file(facts, place, domain, variant)]
+    return list(dict.fromkeys([*found, own, *(base / folder / name for base in bases for folder in published)]))
+
+
 def find_beside(place: Place, folders: tuple[str, ...], name: str) -> Path | None:
     """A file in one of the folders beside the images, or one level deeper as archives may unpack it."""
     for base in dict.fromkeys((place.dataset_dir, place.image_dir, place.image_dir.parent)):
@@ -141,9 +153,20 @@ def _read_file(facts: DomainSet, place: Place, domain: str, path: Path) -> Split
     train, val = ([item for item in part if item.relpath not in corrupt] for part in (train, val))
     refuse_overlap(f"{facts.name}/{domain}", {"train": train, "val": val}, path)
     unlisted = _check_images(facts, place, domain, train + val, path) - corrupt
+    unlisted |= _of_other_classes(facts, place, domain, train + val)
     if unlisted and OWN_FOLDER in path.parts and RULE_3_PERCENT not in dict(facts.pieces).values():
         log.info(f"{facts.name}/{domain}: {len(unlisted):,} images are not in {path}; delete it to split anew")
     return Split(train, val, str(path))
+
+
+def _of_other_classes(facts: DomainSet, place: Place, domain: str, items: list[Item]) -> set[str]:
+    """Images of a domain in class folders from which no item is."""
+    named = {item.relpath.rpartition("/")[0] for item in items}
+    pieces = domain_pieces(facts, place.domain_dirs[domain])
+    folders = {
+        folder.relative_to(place.image_dir).as_posix(): folder for piece in pieces for folder in piece.classes.values()
+    }
+    return {f"{name}/{file}" for name, folder in folders.items() if name not in named for file in image_names(folder)}
 
 
 def _check_images(facts: DomainSet, place: Place, domain: str, items: list[Item], path: Path) -> set[str]:

@@ -11,13 +11,16 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
+from dassl.data.datasets.base_dataset import DataFiles
 from dassl.utils.errors import UserError, suggest
 
+from ._complete import count_domains, refuse_partial, shown_name
 from ._facts import DOMAIN_SETS, DomainSet, find_domain_set, resolve_domains
-from ._fewshot import fewshot_sets
-from ._layout import Place, class_names
+from ._fewshot import FOLDER as FEWSHOT_FOLDER
+from ._fewshot import fewshot_files, fewshot_sets
+from ._layout import DOWNLOAD_FOLDER, Place, class_names
 from ._obtain import obtain
-from ._splits import Item, Split, load_split
+from ._splits import OWN_FOLDER, PUBLISHED_FOLDERS, Item, Split, load_split, split_files
 from ._subsample import relabel, select_labels
 
 log = logging.getLogger(f"promptshift.{__name__}")
@@ -31,8 +34,8 @@ class MultiDomainDataset(DatasetBase):
     """A member of the table of multi-domain datasets.
 
     Reads DATASET.{ROOT, NAME, SOURCE_DOMAINS, TARGET_DOMAINS, NUM_SHOTS, VARIANT, DOWNLOAD, SUBSAMPLE_CLASSES,
-    TEST_ALL} and SEED. `Datum.domain` is the index in the sorted list of all domains of the dataset; labels do not
-    depend on the domains in use; `Datum.classname` is the name of the class folder.
+    TEST_ALL, PARTIAL} and SEED. `Datum.domain` is the index in the sorted list of all domains of the dataset; labels do
+    not depend on the domains in use; `Datum.classname` is the name of the class folder.
 
     Raises:
         UserError: A value of the configuration is not allowed, or the images or a split are not as they should be.
@@ -48,7 +51,7 @@ class MultiDomainDataset(DatasetBase):
                 f"{options.NAME} with --root"
             )
         facts = self.facts = self.facts_for(options)
-        self.name = facts.name
+        self.name = shown_name(facts.name, options.get("PARTIAL"))
         variant = _variant(facts, options)
         self.source_domains, self.target_domains = choose_domains(
             facts, options.NAME, options.SOURCE_DOMAINS, options.TARGET_DOMAINS
@@ -59,25 +62,34 @@ class MultiDomainDataset(DatasetBase):
         place = self.obtain(facts, root, used, options)
         self.dataset_dir, self.image_dir = str(place.dataset_dir), str(place.image_dir)
         splits = {domain: load_split(facts, place, domain, variant) for domain in used}
+        if options.get("PARTIAL") is False and None not in facts.totals.values():
+            refuse_partial(facts, count_domains(facts, place, splits), place.image_dir, options.PARTIAL)
         self._label_names = _label_names(facts, place, splits)
         _report_gaps(facts, splits, self._label_names, self.source_domains)
-        train, val, test = self._pool(splits, place, options.get("TEST_ALL", False))
+        train, val, test = self._pool(splits, place, cfg)
+        tag = "-".join(filter(None, (facts.name, variant, "".join(map(facts.code_of, self.source_domains)))))
+        few = place.dataset_dir / FEWSHOT_FOLDER / tag
         if options.NUM_SHOTS > 0:
-            tag = "-".join(filter(None, (facts.name, variant, "".join(map(facts.code_of, self.source_domains)))))
-            train, val = fewshot_sets(
-                self,
-                train,
-                val,
-                options.NUM_SHOTS,
-                cfg.SEED,
-                place.dataset_dir / "split_fewshot" / tag,
-                place.image_dir,
-            )
+            train, val = fewshot_sets(self, train, val, options.NUM_SHOTS, cfg.SEED, few, place.image_dir)
+        files = [file for domain in used for file in split_files(facts, place, domain, variant)]
+        self._files = [*files, *fewshot_files(few, options.NUM_SHOTS, cfg.SEED)]
+        self._image_folders = self.image_folders(place)
         subsample = options.get("SUBSAMPLE_CLASSES", "all")
         kept = select_labels(range(len(self._label_names)), subsample)
         self._label_names = [self._label_names[label] for label in kept]
         train, val, test = (relabel(data, kept) for data in (train, val, test))
         super().__init__(train_x=train, val=val, test=test)
+
+    def image_folders(self, place: Place) -> list[Path]:
+        """Folders that hold the images of all domains."""
+        return list(place.domain_dirs.values())
+
+    def data_files(self) -> DataFiles:
+        """All domains, for labels follow their classes; a rendered set is known by the file that says what it shows."""
+        if self.facts.rendered:
+            return DataFiles((), (os.path.join(self.dataset_dir, "world.json"), *map(str, self._files)))
+        skipped = (DOWNLOAD_FOLDER, OWN_FOLDER, *PUBLISHED_FOLDERS, FEWSHOT_FOLDER, *self.facts.not_classes)
+        return DataFiles(tuple(map(str, self._image_folders)), tuple(map(str, self._files)), skipped)
 
     @classmethod
     def facts_for(cls, options: CfgNode) -> DomainSet:
@@ -88,21 +100,26 @@ class MultiDomainDataset(DatasetBase):
         """Where the domains in use are, after getting them there."""
         return obtain(facts, root, used, options.get("DOWNLOAD", True))
 
-    def _pool(self, splits: dict[str, Split], place: Place, test_all: bool) -> list[list[Datum]]:
+    def _pool(self, splits: dict[str, Split], place: Place, cfg: CfgNode) -> list[list[Datum]]:
         """Train, val and test images: sources' splits, and the whole targets.
 
-        Where the sources are the targets, test is their val split, unless `test_all` asks for every image: the
-        train split then is part of the test set, so only models trained elsewhere may be evaluated.
+        Where the sources are the targets, test is what `within_domain` says, unless DATASET.TEST_ALL asks for every
+        image: the train split then is part of the test set, so only models trained elsewhere may be evaluated.
         """
-        same = set(self.source_domains) == set(self.target_domains) and not test_all
         train = [item for domain in self.source_domains for item in splits[domain].train]
         val = [item for domain in self.source_domains for item in splits[domain].val]
-        test = [
-            item
-            for domain in self.target_domains
-            for item in (splits[domain].val if same else splits[domain].train + splits[domain].val)
-        ]
+        if set(self.source_domains) == set(self.target_domains) and not cfg.DATASET.get("TEST_ALL", False):
+            val, test = self.within_domain(val, cfg)
+        else:
+            test = [item for domain in self.target_domains for item in splits[domain].train + splits[domain].val]
         return [[_datum(item, place) for item in part] for part in (train, val, test)]
+
+    def within_domain(self, val: list[Item], cfg: CfgNode) -> tuple[list[Item], list[Item]]:
+        """Val and test images of a run that is tested on the domains that it trains on.
+
+        The published splits have two parts, and the released codes test on val: what was selected there is an oracle's.
+        """
+        return val, val
 
     def get_num_classes(self, data_source: list[Datum]) -> int:
         """Number of classes of the dataset, also of those without an image in `data_source`."""

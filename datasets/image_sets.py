@@ -12,12 +12,16 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
+from dassl.data.datasets.base_dataset import DataFiles
 from dassl.utils.errors import UserError, suggest
 
+from ._complete import named_parts, refuse_partial, shown_name
 from ._entries import Item
-from ._fewshot import MAX_VAL_SHOTS, fewshot_sets
+from ._fewshot import FOLDER as FEWSHOT_FOLDER
+from ._fewshot import MAX_VAL_SHOTS, fewshot_files, fewshot_sets
 from ._image_facts import IMAGE_SETS, VAL_IS_TEST, ImageSet
-from ._image_readers import label_names, read_parts
+from ._image_readers import label_names, list_files, read_parts
+from ._layout import DOWNLOAD_FOLDER
 from ._obtain import missing_images_help, obtain_images
 from ._subsample import relabel, select_labels
 
@@ -27,10 +31,10 @@ log = logging.getLogger(f"promptshift.{__name__}")
 class ImageSetDataset(DatasetBase):
     """A member of the table of datasets without domains.
 
-    Reads DATASET.{ROOT, NAME, NUM_SHOTS, VARIANT, DOWNLOAD, SUBSAMPLE_CLASSES} and SEED. `val` and `test` share no
-    image; DATASET.VARIANT "val_is_test" validates on the test images instead, as the released PromptKD and DPC do, and
-    `val_is_test` says so. ImageNet has no val images of its own: with few shots, `val` is four more training images
-    per class. ImageNet's variants have test images alone (`test_only`), which then stand in for `train_x` too.
+    Reads DATASET.{ROOT, NAME, NUM_SHOTS, VARIANT, DOWNLOAD, SUBSAMPLE_CLASSES, PARTIAL} and SEED. `val` and `test`
+    share no image; DATASET.VARIANT "val_is_test" validates on the test images instead, as the released PromptKD and DPC
+    do, and `val_is_test` says so. ImageNet has no val images of its own: with few shots, `val` is four more training
+    images per class. ImageNet's variants have test images alone (`test_only`), which then stand in for `train_x` too.
 
     Raises:
         UserError: A value of the configuration is not allowed, or the images or lists are not as they should be.
@@ -41,7 +45,8 @@ class ImageSetDataset(DatasetBase):
     def __init__(self, cfg: CfgNode) -> None:
         options, facts = cfg.DATASET, self.facts
         _check_options(facts, options)
-        self.name, self.domains, self.test_only = facts.name, (), facts.test_only
+        self.name, self.domains = shown_name(facts.name, options.get("PARTIAL")), ()
+        self.test_only = facts.test_only
         self.val_is_test = options.get("VARIANT", "") == VAL_IS_TEST
         root = Path(os.path.abspath(os.path.expanduser(options.ROOT)))
         folder = root / facts.folder
@@ -51,17 +56,27 @@ class ImageSetDataset(DatasetBase):
             parts = read_parts(facts, image_dir, root, self.val_is_test)
         except UserError as error:
             raise UserError(f"{error}; {missing_images_help(facts, folder)}") from error
+        counts = {name: len(items) for name, items in named_parts(facts, parts).items()}
+        refuse_partial(facts, counts, image_dir, options.get("PARTIAL"))
         names = label_names(facts, [item for part in parts for item in part])
         if len(names) != facts.n_classes:
             log.info(f"{facts.name} has {len(names)} classes under {image_dir}, {facts.n_classes} expected")
         train, val, test = ([_datum(item, image_dir) for item in part] for part in parts)
         if options.NUM_SHOTS > 0 and not facts.test_only:
             train, val = self._few_shots(train, val, options.NUM_SHOTS, cfg.SEED, folder, image_dir)
+        few = fewshot_files(folder / FEWSHOT_FOLDER, 0 if facts.test_only else options.NUM_SHOTS, cfg.SEED)
+        self._files = [*list_files(facts, image_dir, root), *few]
         val = test if self.val_is_test else val
         kept = select_labels(range(len(names)), options.get("SUBSAMPLE_CLASSES", "all"))
         self._label_names = [names[label] for label in kept]
         train, val, test = (relabel(data, kept) for data in (train, val, test))
         super().__init__(train_x=test if facts.test_only else train, val=val, test=test)
+
+    def data_files(self) -> DataFiles:
+        """The images and the lists that say what they are; a rendered set is known by the file that says the latter."""
+        if self.facts.rendered:
+            return DataFiles((), (os.path.join(self.dataset_dir, "world.json"), *map(str, self._files)))
+        return DataFiles((self.image_dir,), tuple(map(str, self._files)), (DOWNLOAD_FOLDER, FEWSHOT_FOLDER))
 
     @classmethod
     def facts_for(cls, options: CfgNode) -> ImageSet:
@@ -71,7 +86,7 @@ class ImageSetDataset(DatasetBase):
     def _few_shots(
         self, train: list[Datum], val: list[Datum], shots: int, seed: int, folder: Path, image_dir: Path
     ) -> tuple[list[Datum], list[Datum]]:
-        few, few_val = fewshot_sets(self, train, val, shots, seed, folder / "split_fewshot", image_dir)
+        few, few_val = fewshot_sets(self, train, val, shots, seed, folder / FEWSHOT_FOLDER, image_dir)
         return few, few_val or _held_out(self, train, few, min(shots, MAX_VAL_SHOTS), seed)
 
     def get_num_classes(self, data_source: list[Datum]) -> int:

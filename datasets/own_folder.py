@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import random
 from pathlib import Path
 
 from yacs.config import CfgNode
@@ -11,7 +12,7 @@ from dassl.utils.errors import UserError
 
 from ._facts import DomainSet, normalise
 from ._layout import DOWNLOAD_FOLDER, Place, class_names, image_names, sub_folders
-from ._splits import OWN_FOLDER, PUBLISHED_FOLDERS
+from ._splits import OWN_FOLDER, PUBLISHED_FOLDERS, SPLIT_SEED, Item
 from .domain_sets import MultiDomainDataset
 
 _NOT_IMAGES = (DOWNLOAD_FOLDER, OWN_FOLDER, *PUBLISHED_FOLDERS, "split_fewshot")  # written beside the images
@@ -24,8 +25,9 @@ class FolderDG(MultiDomainDataset):
 
     Layout `<domain>/<class>/*.jpg`; `<class>/*.jpg` is one domain, called like the folder. Either may lie in a
     sub-folder `images`. Domains are asked for by their full names; train and val are made like those of the published
-    datasets: each class 70/30, once, kept beside the images. The folder and its domains may be links to other places;
-    images and classes that are links stay within their domain.
+    datasets: each class 70/30, once, kept beside the images. A run that is tested on the domains that it trains on
+    tests on one half of each class's val images and selects on the other. The folder and its domains may be links to
+    other places; images and classes that are links stay within their domain.
 
     Raises:
         UserError: As `read_folder`, or as every multi-domain dataset.
@@ -35,6 +37,24 @@ class FolderDG(MultiDomainDataset):
     def facts_for(cls, options: CfgNode) -> DomainSet:
         """What is found in the folder."""
         return read_folder(options.ROOT, options.get("FOLDER", ""))[0]
+
+    def within_domain(self, val: list[Item], cfg: CfgNode) -> tuple[list[Item], list[Item]]:
+        """Two parts of the val images without a common one, by class and domain; test has the odd image.
+
+        A run that reports its val images (TEST.SPLIT val, as the prompt labels of a domain are chosen) keeps them all.
+        """
+        if cfg.TEST.SPLIT == "val":
+            return val, val
+        test = set()
+        for key in sorted({(item.domain, item.label) for item in val}):
+            own = sorted(item.relpath for item in val if (item.domain, item.label) == key)
+            random.Random(f"{SPLIT_SEED}/test/{key}").shuffle(own)
+            test.update(own[: (len(own) + 1) // 2])
+        return [item for item in val if item.relpath not in test], [item for item in val if item.relpath in test]
+
+    def image_folders(self, place: Place) -> list[Path]:
+        """The whole folder: a new sub-folder may be a domain."""
+        return [place.dataset_dir]
 
     def obtain(self, facts: DomainSet, root: Path, used: list[str], options: CfgNode) -> Place:
         """The images are there already, or `read_folder` said what is wrong."""

@@ -14,6 +14,10 @@ DISTANCES = {
 }
 
 
+# where the released trainer's hand-written prompt is not CoOp's
+TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}
+
+
 @TRAINER_REGISTRY.register()
 class KgCoOp(SharedContextTrainer):
     """Knowledge-guided context optimization (Yao et al. 2023, arXiv 2303.13283).
@@ -23,6 +27,8 @@ class KgCoOp(SharedContextTrainer):
 
     DISTANCE `euclidean` is the paper's. Differs from the released code, which takes 1 - cos, half of it: DISTANCE
     `cosine` at the same W is that, and equals `euclidean` at W / 2. Differs from both: see CoOp.
+
+    The hand-written prompts are the released ones, of which that of DescribableTextures is not CoOp's.
 
     Shapes: K classes, E embedding.
     """
@@ -35,7 +41,8 @@ class KgCoOp(SharedContextTrainer):
     KEY_ALIASES = {"TRAINER.COOP": "TRAINER.KGCOOP"}  # the released configurations set CoOp's block
 
     def build_prompts(self, clip, classnames):
-        texts = fill(template_of(self.cfg.DATASET.NAME), classnames)
+        dataset = self.cfg.DATASET.NAME
+        texts = fill(TEMPLATES.get(dataset, template_of(dataset)), classnames)
         self.hand_features = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK).encode_texts(texts)  # (K, E)
         return super().build_prompts(clip, classnames)
 

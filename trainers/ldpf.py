@@ -41,11 +41,12 @@ class LDPF(PromptTrainer):
     Prediction: cos(f, F_k) with F_k = sum_s alpha_s f_k^s and alpha = softmax_s(cos(z, mu_s) / TAU).
 
     No code was released. Differs from the paper: nothing known. Chosen where it is silent: STEPS alternating takes the
-    three steps of an iteration at once, since they learn disjoint parameters and CE is the same number in steps 1 and
-    2 (one text forward); `sequential` takes step 2 in later epochs, with E_d and the P_s at rest. LAMBDA, TAU, the
-    widths, the ramp of the reversal, the number of epochs. C_a learns much faster than E_d (ADVERSARY_LR): at the rate
-    of the prompts it stays at chance on the unit vectors z, and E_d as it was drawn. N_S `auto` maximises the
-    silhouette of z before training. DOMAINS manual is the paper's ablation with the true source domains.
+    three steps of an iteration at once, since they learn disjoint parameters and CE is the same number in steps 1 and 2
+    (one text forward); `sequential` takes step 2 in later epochs, with E_d and the P_s at rest. LAMBDA, TAU, the
+    widths, the ramp of the reversal, the number of epochs. N_S 3 is the paper's, which tunes it on validation images;
+    nothing is tuned here. C_a learns much faster than E_d (ADVERSARY_LR): at the rate of the prompts it stays at chance
+    on the unit vectors z, and E_d as it was drawn. N_S `auto` maximises the silhouette of z before training. DOMAINS
+    manual is the paper's ablation with the true source domains.
     Beyond the paper: CENTERED, and FUSION gate, which learns alpha from z with everything else fixed.
 
     Shapes: B images, N training images, K classes, S latent domains, M1, M2 context vectors, D text width, E embedding.

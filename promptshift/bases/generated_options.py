@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from yacs.config import CfgNode as CN
+
+from dassl.config import COMMAND_LINE
 from dassl.config.options import at_least, between, choice, flag, names, whole
+
+log = logging.getLogger(__name__)
 
 SPG = "arXiv 2404.19286"
 SPG_CAPS = "SPG's train.py"
@@ -28,7 +35,7 @@ ADVERSARIAL_DEFAULTS = dict(
     NOISE=choice("sample", "zero", "mean", about="at test: one draw per image, none, or the mean context of several"),
     NOISE_SAMPLES=whole(8, least=1, about="draws of NOISE mean"),
     GRAD_CLIP=flag(True, source=SPG),
-    NO_CLIP_TARGETS=names(about="no clipping where one of these domains is held out"),
+    NO_CLIP_TARGETS=names(about="no clipping where none but these domains is held out"),
     D_MAX_NORM_WEIGHT=at_least(0, 5e-2, source=SPG_CAPS),
     D_MAX_NORM_BIAS=at_least(0, 5e-1, source=SPG_CAPS),
     D_MAX_NORM_LAST=at_least(0, 5.0, source=SPG_CAPS),
@@ -56,3 +63,28 @@ class PromptPath(NamedTuple):
     generator: str
     discriminator: str
     prefix: str = ""  # of its losses in the log
+
+
+def best_val_unless_told(cfg: CN, sources: Mapping[str, str]) -> None:
+    """Select by validation where nothing says otherwise, as the released train.py of SPG and DPSPG has it."""
+    if "TEST.FINAL_MODEL" not in sources:
+        cfg.TEST.FINAL_MODEL = "best_val"
+
+
+def generators_as_released(cfg: CN, sources: Mapping[str, str]) -> None:
+    """Give a configuration of generators what the released code does beside its file, or in spite of it.
+
+    The released files of SPG and DPSPG say `sgd`, which their trainers do not read: they build AdamW with weight
+    decay 1e-4, and select by validation. `OPTIM.NAME sgd` on the command line trains with SGD.
+    """
+    best_val_unless_told(cfg, sources)
+    if "OPTIM.WEIGHT_DECAY" not in sources:
+        cfg.OPTIM.WEIGHT_DECAY = 1e-4
+    file = sources.get("OPTIM.NAME", "")
+    if file and file != COMMAND_LINE and cfg.OPTIM.NAME.lower() == "sgd":
+        log.info(
+            f"OPTIM.NAME: sgd in {file} is AdamW, as in the released code, which does not read that key; "
+            "OPTIM.NAME sgd on the command line trains with SGD"
+        )
+    if file != COMMAND_LINE and (not file or cfg.OPTIM.NAME.lower() == "sgd"):
+        cfg.OPTIM.NAME = "adamw"

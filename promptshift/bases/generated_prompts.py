@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from promptshift.bases.generated_options import (
     DISCRIMINATOR_CAPS,
     GENERATOR_CAPS,
     PromptPath,
+    generators_as_released,
 )
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.features import cached_features
@@ -43,6 +44,10 @@ class GeneratedPrompts(PromptTrainer):
     PATHS: dict[str, PromptPath] = {}
     LABEL_TRAINER = ""  # registered name of stage one
     COSINE_SCORES = True  # scores are cosines without the logit scale
+
+    @classmethod
+    def as_released(cls, cfg: CN, sources: Mapping[str, str]) -> None:
+        generators_as_released(cfg, sources)
 
     @classmethod
     def check_options(cls, cfg: CN) -> None:
@@ -219,8 +224,9 @@ class GeneratedPrompts(PromptTrainer):
 
     @property
     def clips(self) -> bool:
-        targets = getattr(self.dm.dataset, "target_domains", [])
-        return self.options.GRAD_CLIP and not set(self.options.NO_CLIP_TARGETS) & set(targets)
+        """Whether gradients are clipped: not where every held-out domain is one of NO_CLIP_TARGETS."""
+        targets = set(getattr(self.dm.dataset, "target_domains", []))
+        return self.options.GRAD_CLIP and not (targets and targets <= set(self.options.NO_CLIP_TARGETS))
 
     # Prediction
 

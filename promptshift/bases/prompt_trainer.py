@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -72,6 +72,15 @@ class PromptTrainer(UpdatingTrainer):
                 f"MODEL.BACKBONE.NAME: unknown backbone {quoted(name)}; allowed: {', '.join(known)}, an open_clip "
                 f"'model:pretrained' pair, 'hf-hub:ORG/NAME' or 'local-dir:FOLDER'{suggest(name, known)}"
             )
+
+    @classmethod
+    def as_released(cls, cfg: CN, sources: Mapping[str, str]) -> None:
+        """Hook, before `fill_in`: gives what a public configuration file says, or leaves out, its released meaning.
+
+        Args:
+            cfg: the merged configuration.
+            sources: dotted key -> file or command line that set it; a key that nothing set is absent.
+        """
 
     @classmethod
     def fill_in(cls, cfg: CN) -> None:

@@ -2,7 +2,8 @@
 
 FOLDER is $OUTPUT or output/ by default. A running one is shown with its start and the epoch that it has reached, and,
 on the machine that runs it, with the process that started it; a failed one with its error line. `not finished` is what
-was ended from outside, and what `promptshift train` runs by hand, without a lock: the same command resumes it.
+was ended from outside, and what `promptshift train` runs by hand, without a lock: the same command resumes it. `stale`
+is a result of other images, classes or split files than there are now: the same command makes it anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tabulate import tabulate
 
 from dassl.utils.errors import UserError
 from promptshift.cli.command import Parser, answer
-from promptshift.launch.status import DONE, FAILED, RUNNING, UNFINISHED, UNREADABLE, Status, statuses
+from promptshift.launch.status import DONE, FAILED, RUNNING, STALE, UNFINISHED, UNREADABLE, Status, statuses
 from promptshift.paths import output_root
 
 _WIDEST = 100  # of an error line in the table, in characters
@@ -50,5 +51,7 @@ def _row(status: Status, root: Path) -> tuple[str, ...]:
 def _counts(found: Sequence[Status]) -> str:
     """Return how many runs are in which state, e.g. "5 runs (4 done, 1 running)"."""
     number = Counter(status.state for status in found)
-    states = [f"{number[state]} {state}" for state in (DONE, RUNNING, FAILED, UNFINISHED, UNREADABLE) if number[state]]
+    states = [
+        f"{number[state]} {state}" for state in (DONE, RUNNING, FAILED, UNFINISHED, STALE, UNREADABLE) if number[state]
+    ]
     return f"{len(found)} run{'' if len(found) == 1 else 's'}" + (f" ({', '.join(states)})" if states else "")

@@ -14,7 +14,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from dassl.utils.errors import UserError
-from promptshift.results.collect import inspect
+from promptshift.results.collect import Found, inspect
 from promptshift.results.record import Record
 
 LOG_NAME = "job.log"  # what the run printed; not log.txt, which belongs to the run itself
@@ -28,6 +28,7 @@ class State(enum.Enum):
     NOT_STARTED = "not started"
     RUNNING = "running"
     FAILED = "failed"
+    STALE = "stale"
     DONE = "done"
 
 
@@ -141,9 +142,13 @@ class Job:
         cfg.freeze()
         return dataclasses.replace(self, call=dataclasses.replace(self.call, output_dir=folder), cfg=cfg)
 
+    def found(self) -> Found:
+        """Returns what the folder holds, a result of other data than the job would read being stale."""
+        return inspect(self.output_dir, self.cfg.get("DATASET", {}).get("ROOT", ""))
+
     def record(self) -> Record | None:
         """Returns the complete record of this very configuration, None when the folder has none."""
-        record = inspect(self.output_dir).record
+        record = self.found().record
         if record is None:
             return None
         return record if record["config_hash"] == self._hash_of_a_result() else None
@@ -161,7 +166,10 @@ class Job:
             return State.RUNNING
         if self.record() is not None:
             return State.DONE
-        started = self.log.exists() or inspect(self.output_dir).kind != "missing"
+        found = self.found()
+        if found.kind == "stale":
+            return State.STALE
+        started = self.log.exists() or found.kind != "missing"
         return State.FAILED if started else State.NOT_STARTED
 
 

@@ -19,7 +19,6 @@ from dassl.utils.errors import shorten
 from dassl.utils.writing import remove_stale_temporaries, writing
 from promptshift.launch.jobs import Job, Locked, is_locked, lock
 from promptshift.paths import checkout, is_installed, workplace
-from promptshift.results.collect import inspect
 
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 10.0
@@ -109,6 +108,9 @@ class Runner:
                 return
             if not job.call.stage:  # which some run may be making, under a lock of its own
                 remove_stale_temporaries(job.output_dir, subfolders=True)
+            found = job.found()
+            if found.kind == "stale":
+                _say(bar, f"stale  {job.name}: {found.problem}")
             record = None if job.always else job.record()
             needed_jobs = [needed for needed in self.jobs if needed.name in job.after]
             if record is not None and not _outdated(record, needed_jobs):
@@ -224,7 +226,7 @@ def _reason(returncode: int, job: Job) -> str:
         hint = " (out of memory?)" if returncode == -signal.SIGKILL else ""
         return f"ended by signal {signal.Signals(-returncode).name}{hint}"
     if returncode == 0:
-        found = inspect(job.output_dir)
+        found = job.found()
         changed = "its result is of another configuration: code or configuration files changed meanwhile; run again"
         return changed if found.record else f"ended without an error but {found.problem}"
     text = job.log.read_text(encoding="utf-8", errors="replace")

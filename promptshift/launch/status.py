@@ -14,7 +14,8 @@ from pathlib import Path
 from promptshift.launch.jobs import LOG_NAME, is_locked
 from promptshift.results.collect import Found, inspect
 
-DONE, RUNNING, FAILED, UNFINISHED, UNREADABLE = "done", "running", "failed", "not finished", "unreadable"
+DONE, RUNNING, FAILED, UNFINISHED = "done", "running", "failed", "not finished"
+STALE, UNREADABLE = "stale", "unreadable"
 
 _LOCK = ".lock"  # of a job's folder and of a stage's
 _SIGNS = ("result.json", "config.yaml", "log.txt", "last.pth.tar", LOG_NAME)  # any of them: a run started there
@@ -29,7 +30,7 @@ class Status:
 
     Attributes:
         folder: where it writes.
-        state: one of the five words above.
+        state: one of the six words above.
         when: a running one's start, otherwise the time of its end or of its last word; None where unknown.
         epoch: "3/10", the last one that a log speaks of; "" where there is none or the run is done.
         where: process and host of a running one, where they are known.
@@ -64,6 +65,8 @@ def _status(folder: Path, found: Found) -> Status | None:
         return Status(folder, DONE, _parsed(found.record["finished"]), note=accuracy)
     if found.kind == "foreign":
         return None
+    if found.kind == "stale":
+        return Status(folder, STALE, _modified(folder, "result.json"), note=found.problem)
     if found.kind == "corrupt":
         return Status(folder, UNREADABLE, _modified(folder, "result.json"), note=found.problem)
     error = error_line(next(_logs(folder), ""))

@@ -104,14 +104,16 @@ def _kaiming(module: nn.Module) -> None:
 
 
 def clip_each(module: nn.Module, caps: list[tuple[str, float]]) -> None:
-    """Scales every gradient whose own norm exceeds its cap down to it.
+    """Scale every gradient whose own norm exceeds its cap down to it; the others stay as they are.
+
+    PyTorch's clipping alone would shrink those too whose norm is not far above its 1e-6.
 
     Args:
         caps: (pattern, largest norm); a tensor takes the first whose pattern is found in its name, none: no cap.
     """
     for name, parameter in module.named_parameters():
         cap = next((cap for pattern, cap in caps if re.search(pattern, name)), None)
-        if cap is not None and parameter.grad is not None:
+        if cap is not None and parameter.grad is not None and parameter.grad.norm() > cap:
             nn.utils.clip_grad_norm_([parameter], cap)
 
 

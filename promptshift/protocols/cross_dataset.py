@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from dassl.utils.errors import UserError
 from promptshift.launch.jobs import Job
 from promptshift.protocols.config_files import dataset_file, known_facts
 from promptshift.protocols.registry import Plan, register
@@ -17,9 +18,8 @@ from promptshift.protocols.request import TAKEN_DOMAINS, Request, refuse_keys
 from promptshift.protocols.seed_table import seed_table
 from promptshift.protocols.trained import Start
 from promptshift.protocols.transfer import evaluation_job
-from promptshift.results.collect import inspect
 from promptshift.results.layout import TRANSFER, Layout, Setting, all_datasets, by_dataset
-from promptshift.results.record import Record
+from promptshift.results.record import Record, read_result
 from promptshift.results.statistics import mean
 from promptshift.results.tables import Table
 
@@ -35,8 +35,10 @@ def trained_on(run: Setting) -> str | None:
     """Return the dataset that an evaluation job's weights were trained on; None for the training job itself."""
     if run.split == "val":
         return None
-    training = inspect(run.folder.parents[1] / "train" / run.folder.name).record
-    return training["dataset"] if training else f"unknown training data ({run.folder.parents[1].name})"
+    try:
+        return read_result(run.folder.parents[1] / "train" / run.folder.name)["dataset"]
+    except UserError:
+        return f"unknown training data ({run.folder.parents[1].name})"
 
 
 LAYOUT = Layout(

@@ -18,6 +18,7 @@ MINI_NOTE = (
     "Mini world: synthetic images with planted caption noise; it exercises code and shows methods moving, "
     "it ranks nothing."
 )
+PARTIAL_NOTE = "Part of the dataset's images (DATASET.PARTIAL): not to be compared with numbers of all of them."
 _RULES = {"oracle": "oracle (on the test images themselves; not comparable with honest numbers)"}
 Values = dict[str, dict[int | None, float | None]]  # column -> seed -> percent, None where the job did not finish
 
@@ -66,7 +67,12 @@ def _rows(
 
 
 def published_rows(request: Request, dataset: str) -> list[papers.PaperRow]:
-    """Return what the papers print of a request's method and protocol for one of their tables' datasets."""
+    """Return what the papers print of a request's method and protocol for one of their tables' datasets.
+
+    Nothing for part of a dataset.
+    """
+    if request.cfg.DATASET.PARTIAL:
+        return []
     return papers.find(
         trainer=method_name(request.cfg), protocol=request.protocol, dataset=dataset, backbone=request.backbone
     )
@@ -74,7 +80,7 @@ def published_rows(request: Request, dataset: str) -> list[papers.PaperRow]:
 
 def _caption(parts: Sequence[Request]) -> str:
     first = parts[0]
-    datasets = ", ".join(part.dataset for part in parts)
+    datasets = ", ".join(part.dataset + (" (partial)" if part.cfg.DATASET.PARTIAL else "") for part in parts)
     return f"{first.protocol}: {first.method} on {datasets}, {first.backbone}, {first.config_file.stem}.yaml"
 
 
@@ -119,6 +125,7 @@ def _notes(
     """Return the lines below the table: those before and those behind the notes of published rows."""
     lines = [layout.note] if layout.note else []
     lines += [MINI_NOTE] if request.facts and request.facts.rendered else []
+    lines += [PARTIAL_NOTE] if request.cfg.DATASET.PARTIAL else []
     seeds = list(dict.fromkeys(job.seed for job in jobs))
     if len(seeds) > 1:
         lines.append(f"Mean ± population standard deviation over seeds {' '.join(map(str, seeds))}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dassl.utils import read_json
 from dassl.utils.errors import UserError
+from promptshift.results.data_state import data_problem
 from promptshift.results.record import FILE_NAME, Record, read_result
 
 # Any of these in a folder says that a run started there.
@@ -22,8 +23,8 @@ class Found:
     Attributes:
         folder: where the run wrote.
         kind: "complete"; "missing" (no run started here); "partial" (a run started and wrote no result);
-            "corrupt" (a result that cannot be read or does not fit the schema); "foreign" (a result.json of
-            something else: an object that states no schema version).
+            "stale" (a result of other data than there are now); "corrupt" (a result that cannot be read or does not
+            fit the schema); "foreign" (a result.json of something else: an object that states no schema version).
         record: the record of a complete run, otherwise None.
         problem: one line that says what is wrong and names the file; "" for a complete run.
     """
@@ -34,13 +35,24 @@ class Found:
     problem: str = ""
 
 
-def inspect(folder: str | Path) -> Found:
-    """Return what one run folder holds."""
+def inspect(folder: str | Path, root: str | Path = "") -> Found:
+    """Return what one run folder holds.
+
+    Args:
+        folder: the run's.
+        root: where its data are looked for, see `data_problem`.
+    """
     folder = Path(folder)
     path = folder / FILE_NAME
     if path.exists():
         try:
-            return Found(folder, "complete", read_result(path))
+            record = read_result(path)
+            problem = data_problem(folder, root)
+            return (
+                Found(folder, "stale", problem=f"{path} was {problem}")
+                if problem
+                else Found(folder, "complete", record)
+            )
         except UserError as error:
             return Found(folder, "foreign" if _is_foreign(path) else "corrupt", problem=str(error))
     if any((folder / name).exists() for name in _RUN_FILES):

@@ -77,6 +77,9 @@ def parse_folder(folder: Path, keyword: str, end_signals: Sequence[str], use_ci9
     for run in runs:
         if (held := inspect(run)).kind == "corrupt":
             print(f"corrupt: {held.problem}")
+        if held.kind == "stale":
+            print(f"stale: {held.problem}; it is left out")
+            continue
         found = read_run(run, keyword, end_signals)
         if found is None:
             print(f"missing: {run} has no finished result and is left out")

@@ -254,8 +254,9 @@ def config_hash(cfg: CN) -> str:
         for key, value in sorted(flatten(cfg).items())
         if key not in _NOT_HASHED and concerns(key, cfg)
     }
-    if not kept.get("STAGE"):
-        kept.pop("STAGE", None)  # most runs need none
+    for key in ("STAGE", "DATASET.PARTIAL"):  # most runs have none, earlier ones did not know them
+        if not kept.get(key):
+            kept.pop(key, None)
     return hashlib.blake2b(repr(kept).encode(), digest_size=8).hexdigest()
 
 

@@ -9,6 +9,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import OPTIONS, check_values
 from dassl.config.options import Option, block, choice, flag, options_of, text, whole
 from dassl.engine import TRAINER_REGISTRY
+from promptshift.runs.backbone_name import name_backbone
 from promptshift.runs.public_blocks import CONFIGURED, PUBLIC_BLOCKS
 
 PROJECT_KEYS = dict(
@@ -22,6 +23,7 @@ PROJECT_KEYS = dict(
         FINGERPRINT=text("", about="names the images a stage was made from"),
         FOLDER=text("", about="FolderDG: the folder of your own images, below DATASET.ROOT"),
         TEST_ALL=flag(False, about="test on every image of the targets, also where they are the sources"),
+        PARTIAL=flag(False, about="run on part of a known dataset's images; every table says so"),
         VARIANT=text("", about="a dataset's other version (DomainNet: full)"),
     ),
     MODEL=dict(
@@ -116,6 +118,9 @@ def complete(cfg: CN, trainer: type, sources: Mapping[str, str] | None = None) -
         if not cfg.EXTEND_CFG or name == getattr(trainer, "BLOCK", ""):  # blocks of others are then a public file's
             declared |= options_of(keys, f"TRAINER.{name}")
     check_values(cfg, declared, sources)
+    name_backbone(cfg, sources or {})
+    if hasattr(trainer, "as_released"):
+        trainer.as_released(cfg, sources or {})
     for step in ("fill_in", "check_options"):
         if hasattr(trainer, step):
             getattr(trainer, step)(cfg)

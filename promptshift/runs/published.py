@@ -36,8 +36,13 @@ def setting_of(cfg: CN) -> Setting:
 
 
 def published_cells(cfg: CN) -> list[tuple[papers.PaperRow, str]]:
-    """Published rows of this configuration's method, protocol and backbone, each with the column that it fills."""
+    """Published rows of this configuration's method, protocol and backbone, each with the column that it fills.
+
+    None for part of a dataset.
+    """
     layout, setting = layout_of(cfg.PROTOCOL), setting_of(cfg)
+    if cfg.DATASET.get("PARTIAL"):  # no number of all images is to be compared with
+        return []
     rows = papers.find(
         trainer=method_name(cfg),
         protocol=tables_of(cfg.PROTOCOL),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from yacs.config import CfgNode as CN
@@ -20,6 +21,8 @@ from promptshift.runs.outside_files import offer_mini
 from promptshift.runs.run import CLASSES_FILE
 from promptshift.runs.stored_config import put, read_config
 
+log = logging.getLogger(__name__)
+
 
 def reopen(folder: str | Path, images: bool = False, trained: str | Path | None = None, key: str = "") -> TrainerX:
     """The trainer of a finished run with the weights that the run tested, in eval mode.
@@ -34,13 +37,16 @@ def reopen(folder: str | Path, images: bool = False, trained: str | Path | None 
         key: what names the folder, for error messages.
 
     Raises:
-        UserError: `folder` holds no finished run or `trained` no weights, or images are asked for and are not there.
+        UserError: `folder` holds no finished run or `trained` no weights, or images are asked for and are not there or
+            are others than the run's.
     """
     folder, named = Path(folder), f"{key} {folder}".strip()
     if not folder.is_dir():
         raise UserError(f"{named}: no such folder; give the output folder of a finished run")
     found = inspect(folder)
-    if found.record is None:
+    if found.kind == "stale" and not images:
+        log.warning(f"{named}: {found.problem}, unless its weights are what you want as they are")
+    elif found.record is None:
         raise UserError(f"{named}: {found.problem}")
     load_plugins()
     cfg = _configuration(folder / "config.yaml")

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from yacs.config import CfgNode as CN
 
+from dassl.data.datasets import DatasetBase
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import atomic_path, collect_env_info, log_to, set_deterministic, set_random_seed, write_json
 from dassl.utils.errors import UserError
 from dassl.utils.writing import remove_stale_temporaries, write_problem
 from dassl.utils.yaml_reader import read_yaml
+from promptshift.results.data_state import FILE_NAME as DATA_FILE
+from promptshift.results.data_state import data_problem, state_of, write_state
 from promptshift.results.record import environment_versions, git_hash, peak_memory_mb, read_result, write_result
 from promptshift.runs.config import build_cfg, config_hash
 from promptshift.runs.finished_run import load_tested
@@ -118,6 +121,7 @@ def _run(
     offer_mini()
     trainer = build_trainer(cfg)
     write_json(list(trainer.dm.dataset.classnames), Path(cfg.OUTPUT_DIR, CLASSES_FILE))
+    _write_data_state(cfg, trainer.dm.dataset, model_dir if eval_only else "")
     if getattr(trainer.dm.dataset, "test_only", False) and not eval_only:
         raise UserError(
             f"DATASET.NAME: {cfg.DATASET.NAME} has test images only; train on another dataset and give "
@@ -146,20 +150,31 @@ def make_room(cfg: CN) -> None:
     """Moves what another configuration left in OUTPUT_DIR aside, so that nothing is resumed by mistake or lost."""
     folder = Path(cfg.OUTPUT_DIR)
     written = folder / "config.yaml"
-    if cfg.RESUME or not written.is_file() or _same_run(written, cfg):
+    if cfg.RESUME or not written.is_file():
+        return
+    problem = data_problem(folder, cfg.DATASET.ROOT) if _same_run(written, cfg) else "of another configuration"
+    if not problem:
         return
     aside = folder / f"previous-{datetime.now():%Y-%m-%d-%H-%M-%S-%f}"
     aside.mkdir()
     for path in folder.iterdir():
         if _belongs_to_run(path):
             path.rename(aside / path.name)
-    log.info(f"{folder} held a run of another configuration; it was moved to {aside}")
+    log.info(f"{folder} held a run {problem}; it was moved to {aside}")
+
+
+def _write_data_state(cfg: CN, dataset: object, model_dir: str) -> None:
+    """Writes what the images are that a run sees, by which it is known later whether they are still the same."""
+    if isinstance(dataset, DatasetBase):  # a public file's own may be anything
+        write_state(cfg.OUTPUT_DIR, state_of(dataset.data_files(), cfg.DATASET.ROOT), model_dir)
 
 
 def _belongs_to_run(path: Path) -> bool:
     if path.is_dir():
         return path.name == "tensorboard" or any(path.glob("model*.pth.tar*"))
-    return path.name.startswith(("log.txt", "result.json", "config.yaml", "last.pth.tar", CLASSES_FILE, "stream."))
+    return path.name.startswith(
+        ("log.txt", "result.json", "config.yaml", "last.pth.tar", CLASSES_FILE, DATA_FILE, "stream.")
+    )
 
 
 def _same_run(written: Path, cfg: CN) -> bool:
@@ -209,10 +224,21 @@ def _record(cfg: CN, trainer, started: datetime, seconds: float) -> dict:
 
 
 def _selection(cfg: CN, trainer) -> str:
-    """The rule that chose the weights; an oracle are `best_val` on a dataset whose val images are its test images, and
-    what a trainer says it has `chosen_on_test`."""
-    leaks = cfg.TEST.FINAL_MODEL == "best_val" and getattr(trainer.dm.dataset, "val_is_test", False)
-    return "oracle" if leaks or getattr(trainer, "chosen_on_test", False) else cfg.TEST.FINAL_MODEL
+    """The rule that chose the weights; `best_val` where val images are test images is an oracle.
+
+    So is what a trainer says it has `chosen_on_test`. What is reported of the val images themselves (TEST.SPLIT val)
+    says so by its split, and a model that is tested on every image (DATASET.TEST_ALL) was chosen on others.
+    """
+    if getattr(trainer, "chosen_on_test", False):
+        return "oracle"
+    if cfg.TEST.FINAL_MODEL != "best_val":
+        return cfg.TEST.FINAL_MODEL
+    if getattr(trainer.dm.dataset, "val_is_test", False):
+        return "oracle"
+    if cfg.TEST.SPLIT == "val" or cfg.DATASET.TEST_ALL:
+        return "best_val"
+    val, test = ({item.impath for item in part or ()} for part in (trainer.dm.dataset.val, trainer.dm.dataset.test))
+    return "oracle" if val & test else "best_val"
 
 
 def _trainer_name(cfg: CN) -> str:
@@ -220,10 +246,14 @@ def _trainer_name(cfg: CN) -> str:
 
 
 def finished(cfg: CN) -> bool:
-    """Whether OUTPUT_DIR holds a complete result of this very configuration."""
+    """Whether OUTPUT_DIR holds a complete result of this very configuration, from the data that there are."""
     if not (Path(cfg.OUTPUT_DIR) / "result.json").is_file():
         return False
     try:
-        return read_result(cfg.OUTPUT_DIR)["config_hash"] == config_hash(cfg)
+        same = read_result(cfg.OUTPUT_DIR)["config_hash"] == config_hash(cfg)
     except UserError:
         return False
+    problem = data_problem(cfg.OUTPUT_DIR, cfg.DATASET.ROOT) if same else ""
+    if problem:
+        log.info(f"{cfg.OUTPUT_DIR} was {problem}")
+    return same and not problem

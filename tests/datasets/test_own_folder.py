@@ -49,7 +49,7 @@ def test_class_folders_alone_are_one_domain(tmp_path, below):
     for _ in range(2):  # the second time the folder holds the split as well
         data = own(tmp_path, ("mine",), ("mine",), NUM_SHOTS=2)
         assert data.domains == ["mine"] and data.classnames == ["cat", "dog"]
-        assert (len(data.train_x), len(data.val), len(data.test)) == (4, 4, 6)
+        assert (len(data.train_x), len(data.val), len(data.test)) == (4, 2, 4)
 
 
 def test_a_class_that_a_domain_lacks_is_said_and_allowed(tmp_path, capsys):
@@ -111,3 +111,13 @@ def test_what_is_no_dataset_is_one_clear_line(tmp_path, make, words):
 def test_a_folder_must_be_named(tmp_path):
     with pytest.raises(UserError, match="DATASET.FOLDER is empty"):
         own(tmp_path, (), ("night",), FOLDER="")
+
+
+@pytest.mark.parametrize("options", [{}, {"NUM_SHOTS": 2}])
+def test_one_domain_is_tested_on_images_that_neither_train_nor_select(tmp_path, options):
+    make_own(tmp_path, domains=("day",), count=20)
+    parts = [own(tmp_path, ("day",), ("day",), **options) for _ in range(2)]
+    train, val, test = (set(paths(part)) for part in (parts[0].train_x, parts[0].val, parts[0].test))
+    assert len(test) == 3 * 3 and val and not test & (train | val) and not train & val
+    assert [paths(part.test) for part in parts][0] == paths(parts[1].test)
+    assert all(sum(item.label == label for item in parts[0].test) == 3 for label in range(3))

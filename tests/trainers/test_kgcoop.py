@@ -122,3 +122,17 @@ def test_the_released_names_of_its_keys_are_understood(build):
 def test_another_distance_is_refused(refused):
     line = refused("KgCoOp", "TRAINER.KGCOOP.DISTANCE", "cosin")
     assert "TRAINER.KGCOOP.DISTANCE" in line and "euclidean, cosine" in line and "did you mean" in line.lower()
+
+
+def test_textures_have_the_released_hand_written_prompt(build):
+    trainer = build("KgCoOp")
+    hand = {}
+    for dataset in ("DescribableTextures", "OxfordPets"):
+        trainer.cfg.defrost()
+        trainer.cfg.DATASET.NAME = dataset
+        trainer.build_prompts(trainer.clip, ["banded", "blotchy"])
+        hand[dataset] = trainer.hand_features
+    tower = TextTower(trainer.clip, trainer.cfg.MODEL.TEXT_CHUNK)
+    texts = ["a photo of a banded, a type of texture.", "a photo of a blotchy, a type of texture."]
+    torch.testing.assert_close(hand["DescribableTextures"], tower.encode_texts(texts))
+    assert not torch.equal(hand["DescribableTextures"], hand["OxfordPets"])

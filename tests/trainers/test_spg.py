@@ -137,6 +137,23 @@ def test_each_tensor_is_clipped_by_the_first_cap_that_names_it():
     assert float(layer.weight.grad.norm()) == pytest.approx(0.5)
 
 
+def test_a_gradient_below_its_cap_stays_as_it_is_however_small_the_cap():
+    layer = torch.nn.Linear(3, 2)
+    layer.bias.grad = torch.tensor([3e-8, 0.0])
+    layer.weight.grad = torch.full((2, 3), 1e-7)
+    clip_each(layer, [("bias", 5e-8), ("weight", 5e-8)])
+    assert torch.equal(layer.bias.grad, torch.tensor([3e-8, 0.0]))
+    assert float(layer.weight.grad.norm()) < 5e-8
+
+
+@pytest.mark.parametrize("targets, clipped", [(["photo"], False), (["art_painting", "cartoon", "photo"], True)])
+def test_a_run_that_holds_out_more_than_the_named_domains_clips(targets, clipped):
+    trainer, _ = gan()
+    trainer.options.update(NO_CLIP_TARGETS=["cartoon", "photo"])
+    trainer.dm.dataset.target_domains = targets
+    assert trainer.clips is clipped
+
+
 @pytest.mark.parametrize(
     "options, clipped",
     [

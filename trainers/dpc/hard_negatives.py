@@ -20,7 +20,8 @@ class HardNegatives:
 
     For each image the top K classes are taken in order, its own and (non-repeat) all that the batch already holds left
     out. Fewer than two are filled up with random classes: at most C - 2 draws from 1 .. C - 2, so the first and the
-    last class are never drawn, as in the released sampler for CoOp. Python's generator picks classes and images.
+    last class are never drawn, as in the released sampler for CoOp, or from 1 .. C - 1, as in that for PromptKD.
+    Python's generator picks classes and images.
 
     Args:
         dataset: training set; `dataset[SeededIndex]` is one augmented image with its label.
@@ -28,14 +29,26 @@ class HardNegatives:
         n_classes: C.
         top_k: K.
         non_repeat: a class joins a batch once at most.
+        key: the key of `top_k`, for the error message.
+        last_class: whether the last class may be drawn.
 
     Raises:
         UserError: K out of range, or a class without training image.
     """
 
-    def __init__(self, dataset: Dataset, labels: list[int], n_classes: int, top_k: int, non_repeat: bool, key: str):
+    def __init__(
+        self,
+        dataset: Dataset,
+        labels: list[int],
+        n_classes: int,
+        top_k: int,
+        non_repeat: bool,
+        key: str,
+        last_class: bool = False,
+    ):
         if not 2 <= top_k <= n_classes:
             raise UserError(f"{key}: {top_k}; allowed: 2 to {n_classes}, the number of classes trained on")
+        self.last_drawn = n_classes - (1 if last_class else 2)
         self.dataset, self.n_classes, self.top_k, self.non_repeat = dataset, n_classes, top_k, non_repeat
         self.images: dict[int, list[int]] = defaultdict(list)
         for index, label in enumerate(labels):
@@ -57,7 +70,7 @@ class HardNegatives:
         for _ in range(self.n_classes - 2):
             if len(chosen) >= FEWEST:
                 return
-            drawn = random.randint(1, self.n_classes - 2)
+            drawn = random.randint(1, self.last_drawn)
             if drawn not in taken and self.images[drawn]:
                 chosen.append(drawn)
                 taken.add(drawn)

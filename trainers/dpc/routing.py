@@ -1,11 +1,14 @@
-"""Deciding per image whether it shows a base or a new class, and what that costs."""
+"""Which classes are new: decided per image, and what that costs, or for a whole dataset that was not trained on."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils.errors import UserError
 from promptshift.results.statistics import harmonic_mean
+from promptshift.runs.finished_run import run_options
 
 
 def route(mixed: Tensor, new: Tensor, tuned: Tensor, base_classes: int) -> tuple[Tensor, Tensor]:
@@ -60,3 +63,16 @@ def routing_report(rows: Tensor, labels: Tensor, base_classes: int) -> dict[str,
 
 def _percent(correct: Tensor) -> float:
     return 100.0 * correct.double().mean().item()
+
+
+def trained_elsewhere(folder, cfg):
+    """Whether the weights in a folder were trained on another dataset than `cfg` names.
+
+    Released ones, which do not say, are taken to be ImageNet's, as the released code takes all for that.
+    """
+    try:
+        trained = run_options(folder, "--model-dir") or {"DATASET.NAME": "ImageNet"}
+        same = DATASET_REGISTRY.get(trained["DATASET.NAME"]) is DATASET_REGISTRY.get(cfg.DATASET.NAME)
+    except UserError:  # a dataset of somebody else's that is not here
+        return True
+    return not same or trained.get("DATASET.FOLDER", "") != cfg.DATASET.get("FOLDER", "")

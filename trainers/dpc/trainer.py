@@ -22,7 +22,7 @@ from promptshift.runs.stages import Stage, start_aliases
 from promptshift.runs.wrapped_options import block_options, block_pairs
 from trainers.dpc.dual_prompt import DualPrompt, under
 from trainers.dpc.hard_negatives import HardNegatives
-from trainers.dpc.routing import guesses, route, routing_report
+from trainers.dpc.routing import guesses, route, routing_report, trained_elsewhere
 
 PAPER, CODE = "arXiv 2503.13443", "DPC's train.py"
 RELEASED_NAMES = {"StackSPLE_CoOp": "CoOp", "StackSPLE_PromptKD": "PromptKD"}
@@ -41,7 +41,8 @@ BACKBONES = ("CoOp", "KgCoOp", "MaPLe", "IVLP", "PromptSRC", "PromptKD")
 # what is filled in by backbone where the configuration leaves it open
 WEIGHTS = {"MaPLe": 1.0}  # of P' on base classes; 0.2 for the others (paper)
 VIEWS = {"PromptKD": "test"}  # transform of the negatives; train for the others (released)
-CONFIGS = {"CoOp": "vit_b16_ep50"}  # of the backbone outside the embedded world
+CONFIGS = {"CoOp": "vit_b16_ep20"}  # of the backbone outside the embedded world
+DRAWS_LAST = ("PromptKD",)  # backbones whose released sampler may draw the last class
 LR_SCALES = {"1": 0, "1/w": 1, "1/w^2": 2}
 
 
@@ -54,8 +55,9 @@ class DPC(PromptTrainer):
     its top K classes for each image, the wrong ones join the batch with one training image each, and
         L = (CE(s V T^t, arange) + CE(s T V^t, arange)) / 2 + the method's own regularisers,
     V and T (M, E) the features of the extended batch's images and of their classes under P', s the logit scale.
-    Weighting-decoupling at test: w P' + (1 - w) P with w = WEIGHT for base (or all) classes; with w = WEIGHT_FOR_NEW
-    for new ones (DATASET.SUBSAMPLE_CLASSES new), which at 0 is exactly P. A checkpoint holds both.
+    Weighting-decoupling at test: w P' + (1 - w) P with w = WEIGHT for the classes trained on; with w = WEIGHT_FOR_NEW
+    for new ones (DATASET.SUBSAMPLE_CLASSES new, and all classes of another dataset), which at 0 is exactly P. A
+    checkpoint holds both.
 
     ROUTE auto (not in the paper) is told nothing: over the names of all classes (SUBSAMPLE_CLASSES all, at test only)
     an image counts as base when P's largest probability over base names is at least that over new names; it is then
@@ -64,11 +66,14 @@ class DPC(PromptTrainer):
     Ablations: LOSS ce; HARD_NEGATIVES False; EVALUATE parallel (P' alone on base, as released); DECOUPLE False (new
     classes as base ones); WEIGHT 1; MASK_DUPLICATES True (equal classes in a batch are no negatives of each other).
 
-    Differs from the paper: none known in the defaults. Differs from the released code: base classes see the mixture
-    (there, P' alone: EVALUATE parallel); the step is the plain one (there, the mixture is the stored tensor, which
-    multiplies the gradient by 1/w: LR_SCALE 1/w, or 1/w^2 where P is not overwritten beside it); negatives are images
-    of the same few-shot set, whatever SPLE.PIC_LIB says; the last epoch is tested; on PromptKD the teacher's text
-    prompt is not tuned, and batch-norm statistics are mixed like the weights. SPLE.* keys without a meaning here
+    Differs from the paper: none known in the defaults, which train 20 epochs in either step (its CoOp; the released
+    code names a CoOp of 100, BACKBONE_CONFIG vit_b16_ep100), with TOP_K 8, but 5 for EuroSAT, which has five base
+    classes (there, 8 of 5 is an error). Differs from the released code: all classes of the dataset that was trained on
+    see the mixture (there, ImageNet's alone); base classes see the mixture (there, P' alone: EVALUATE parallel); the
+    step is the plain one (there, the mixture is the stored tensor, which multiplies the gradient by 1/w: LR_SCALE 1/w,
+    or 1/w^2 where P is not overwritten beside it); negatives are images of the same few-shot set, whatever SPLE.PIC_LIB
+    says; the last epoch is tested; on PromptKD the teacher's text prompt is not tuned in step two (there it is, as P'
+    of base classes), and batch-norm statistics are mixed like the weights. SPLE.* keys without a meaning here
     (SPLE.LOSS_KD_WEIGHT and others) are accepted and change nothing.
 
     Shapes: B images, M images with negatives, K classes, E embedding.
@@ -201,9 +206,8 @@ class DPC(PromptTrainer):
                 )
             images = DatasetWrapper(self.cfg, images.data_source, transform=build_transform(self.cfg, is_train=False))
         labels = [item.label for item in images.data_source]
-        return HardNegatives(
-            images, labels, self.num_classes, self.options.TOP_K, self.options.NON_REPEAT, "TRAINER.DPC.TOP_K"
-        )
+        o, last = self.options, self.options.BACKBONE in DRAWS_LAST
+        return HardNegatives(images, labels, self.num_classes, o.TOP_K, o.NON_REPEAT, "TRAINER.DPC.TOP_K", last)
 
     # Step two
 
@@ -244,6 +248,19 @@ class DPC(PromptTrainer):
 
     # Prediction
 
+    elsewhere = False  # whether the weights were trained on another dataset than this one
+
+    def load_model(self, directory, epoch=None):
+        super().load_model(directory, epoch)
+        if directory:
+            self.elsewhere = trained_elsewhere(directory, self.cfg)
+
+    @property
+    def asked_of_new(self):
+        """Whether the classes are new to the prompts: the new half, or all classes of another dataset."""
+        classes = self.cfg.DATASET.SUBSAMPLE_CLASSES
+        return classes == "new" or (classes == "all" and self.elsewhere)
+
     @property
     def base_weight(self):
         return 1.0 if self.options.EVALUATE == "parallel" else self.options.WEIGHT
@@ -267,8 +284,7 @@ class DPC(PromptTrainer):
     def _weighted(self, logits):
         duals = self.duals.values()
         if self.options.ROUTE == "told":
-            new = self.cfg.DATASET.SUBSAMPLE_CLASSES == "new"
-            return Prediction(under(duals, self.new_weight if new else self.base_weight, logits))
+            return Prediction(under(duals, self.new_weight if self.asked_of_new else self.base_weight, logits))
         mixed, new, tuned = (under(duals, weight, logits) for weight in (self.base_weight, self.new_weight, 0.0))
         routed, logits = route(mixed, new, tuned, self.base_classes)
         return Prediction(logits, {"guesses": guesses(routed, mixed, new, self.base_classes)})

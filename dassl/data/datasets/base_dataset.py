@@ -5,12 +5,29 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...utils.errors import UserError, suggest
 
 log = logging.getLogger(__name__)
 
-__all__ = ["DatasetBase", "Datum"]
+__all__ = ["IMAGE_SUFFIXES", "DataFiles", "DatasetBase", "Datum"]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class DataFiles(NamedTuple):
+    """What a dataset was read from: a run is stale when any of it changed.
+
+    Attributes:
+        folders: folders of images, with all below them.
+        files: split files and lists, those included that would be read if they were there.
+        skipped: names of sub-folders that hold no images of the dataset.
+    """
+
+    folders: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 class Datum:
@@ -90,6 +107,17 @@ class DatasetBase:
             raise UserError(f"dataset {type(self).__name__}: no labelled training image was found")
         self._num_classes = self.get_num_classes(train_x)
         self._lab2cname, self._classnames = self.get_lab2cname(train_x)
+
+    def data_files(self) -> DataFiles:
+        """What the dataset was read from: its folder, else the folders of its images.
+
+        A subclass that knows its split files names them.
+        """
+        parts = (self._train_x, self._train_u, self._val, self._test)
+        folders = {os.path.dirname(os.path.abspath(item.impath)) for part in parts for item in part or ()}
+        top = os.path.abspath(self.dataset_dir) if self.dataset_dir else ""
+        inside = top and all(os.path.join(folder, "").startswith(os.path.join(top, "")) for folder in folders)
+        return DataFiles((top,) if inside else tuple(sorted(folders)))
 
     @property
     def train_x(self) -> list[Datum]:

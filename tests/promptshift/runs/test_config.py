@@ -69,7 +69,7 @@ def test_options_right_behind_a_list_flag_are_options():
 
 def test_dpspg_s_flags_and_released_key_blocks(tmp_path):
     released = tmp_path / "pnspg_transformer.yaml"
-    released.write_text("TRAINER:\n  SPG:\n    N_CTX: 8\n    PREC: fp32\nALPHA: 0.5\nLATE: 20\n")
+    released.write_text("TRAINER:\n  SPG:\n    N_CTX: 8\n    PREC: fp32\nALPHA: 0.5\nLATE: 3\n")
     for name in ("DPSPG", "DPSPG_TRANSFORMER", "DPSPG_CoOp"):
         cfg, _ = build_cfg(
             [
@@ -86,7 +86,7 @@ def test_dpspg_s_flags_and_released_key_blocks(tmp_path):
             ]
         )
         o = cfg.TRAINER.DPSPG
-        assert (o.N_CTX, o.PREC, o.ALPHA, o.LATE, o.EARLY) == (8, "fp32", 0.5, 20, 5)
+        assert (o.N_CTX, o.PREC, o.ALPHA, o.LATE, o.EARLY) == (8, "fp32", 0.5, 3, 5)
 
 
 def test_spg_s_flags_for_whole_datasets():

@@ -12,10 +12,13 @@ import torch.nn.functional as F
 import helpers.goldens_recipe as recipe
 from helpers.golden_run import golden_run
 from helpers.golden_trainers import assert_gradients, assert_logits, assert_parameters, assert_token_ids
+from promptshift.protocols.config_files import trainer_file as protocol_file
 from promptshift.runs.config import build_cfg
 from promptshift.runs.run import main
 from trainers.dpc import DPC
 from trainers.dpc.dual_prompt import under
+from trainers.dpc.hard_negatives import HardNegatives
+from trainers.dpc.routing import trained_elsewhere
 
 FILE = recipe.golden("dpc_coop")
 CASES = [(case, False) for case in FILE["cases"]] + [(case, True) for case in FILE["variant_no_alias"]]
@@ -357,3 +360,55 @@ def test_released_configurations_are_accepted(path, mini_root):
     o = cfg.TRAINER.DPC
     assert o.BACKBONE == path.parent.name and o.WEIGHT in (0.2, 0.5) and o.TOP_K in (2, 4, 8)
     assert o.NEGATIVE_VIEW == ("test" if o.BACKBONE == "PromptKD" else "train") and o.BACKBONE_OPTS
+
+
+def test_weights_of_another_dataset_are_asked_as_of_new_classes():
+    """All classes of the dataset trained on see the mixture, all classes of another one exactly P."""
+    trainer, images = golden_after_moving("TRAINER.DPC.EVALUATE", "mixture"), recipe.images()
+    with torch.no_grad():
+        known = trainer.predict(images)
+        trainer.elsewhere = True
+        tuned = under(trainer.duals.values(), 0.0, lambda: trainer.backbone.predict(images))
+        torch.testing.assert_close(trainer.predict(images), tuned)
+        assert not torch.equal(known, tuned)
+
+
+@pytest.mark.parametrize("dataset, elsewhere", [("ImageNet", False), ("ImageNetA", True), ("EuroSAT", True)])
+def test_released_weights_count_as_imagenets(dataset, elsewhere, tmp_path):
+    cfg = configuration("caltech101")
+    cfg.defrost()
+    cfg.DATASET.NAME = dataset
+    assert trained_elsewhere(tmp_path, cfg) is elsewhere
+
+
+@pytest.mark.parametrize("dataset, elsewhere", [("EuroSAT", False), ("DTD", True)])
+def test_a_run_says_which_dataset_it_was_trained_on(dataset, elsewhere, tmp_path):
+    cfg = configuration("eurosat")
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    cfg.defrost()
+    cfg.DATASET.NAME = dataset
+    assert trained_elsewhere(tmp_path, cfg) is elsewhere
+
+
+def configuration(dataset):
+    file = protocol_file("DPC", dataset)
+    argv = ["--trainer", "DPC", "--dataset-config-file", f"configs/datasets/{dataset}.yaml", "--config-file", str(file)]
+    return build_cfg([*argv, "DATASET.SUBSAMPLE_CLASSES", "base"])[0]
+
+
+def test_defaults_are_the_papers_on_every_dataset():
+    assert configuration("eurosat").TRAINER.DPC.TOP_K == 5 and configuration("dtd").TRAINER.DPC.TOP_K == 8
+    cfg = configuration("dtd")
+    assert cfg.OPTIM.MAX_EPOCH == DPC._stage(cfg).OPTIM.MAX_EPOCH == 20
+
+
+@pytest.mark.parametrize("last_class, drawn", [(False, {1, 2}), (True, {1, 2, 3})])
+def test_random_negatives_are_drawn_from_the_released_range(last_class, drawn):
+    sampler = HardNegatives(OneImageOfEachClass(4), list(range(4)), 4, 2, True, "TOP_K", last_class)
+    random.seed(0)
+    found = set()
+    for _ in range(50):
+        chosen = []
+        sampler._fill(chosen, set())
+        found.update(chosen)
+    assert found == drawn
