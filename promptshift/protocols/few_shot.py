@@ -23,6 +23,7 @@ LAYOUT = Layout(
     recognises=lambda run: run.classes == "all" and not run.targets and not _OTHERS.intersection(run.folder.parts),
     rank=6,
 )
+_NAMED_OF_COOP = tuple(f"TRAINER.COOP.{key}" for key in ("N_CTX", "CSC", "CLASS_TOKEN_POSITION"))
 CLASS_TOKEN_POSITIONS = ("front", "middle", "end")
 
 
@@ -32,7 +33,7 @@ def few_shot(request: Request) -> Plan:
     column = str(request.cfg.DATASET.NUM_SHOTS) if request.cfg.DATASET.NUM_SHOTS > 0 else "all"
     jobs = few_shot_jobs(request, column)
     shown = [job for job in jobs if job.cell[1] == column]
-    return Plan(jobs, folder_of(request), lambda records: seed_table(request, shown, records))
+    return Plan(jobs, table_folder(request), lambda records: seed_table(request, shown, records))
 
 
 def few_shot_jobs(request: Request, column: str, suffix: str = "") -> tuple[Job, ...]:
@@ -75,9 +76,15 @@ def folder_of(request: Request) -> Path:
     return place / request.dataset_file.stem / request.method / stem_of(request)
 
 
+def table_folder(request: Request) -> Path:
+    """Returns `<OUTPUT>/tables/...`: nothing but seeds stands beside seeds, as upstream's `parse_test_res.py` asks."""
+    return request.root / "tables" / request.protocol / folder_of(request).relative_to(request.root)
+
+
 def stem_of(request: Request) -> Path:
     """Returns `<CFG>_<S>shots`, for CoOp with `nctx<N>_csc<C>_ctp<P>` below it."""
-    stem = Path(f"{request.config_file.stem}_{request.cfg.DATASET.NUM_SHOTS}shots")
+    named = ("DATASET.NUM_SHOTS", request.method_key, *(_NAMED_OF_COOP if request.trainer == "CoOp" else ()))
+    stem = Path(f"{request.stem(*named)}_{request.cfg.DATASET.NUM_SHOTS}shots")
     if request.trainer != "CoOp":
         return stem
     coop = request.cfg.TRAINER.COOP

@@ -251,10 +251,11 @@ def config_hash(cfg: CN) -> str:
     kept = {
         key: list(value) if isinstance(value, tuple) else value  # YAML has no tuples
         for key, value in sorted(flatten(cfg).items())
-        if key not in _NOT_HASHED and concerns(key, cfg)
+        if decides(key, cfg)
     }
-    if not kept.get("STAGE"):
-        kept.pop("STAGE", None)  # most runs need none
+    for key in ("STAGE", "TEST.WEIGHTS"):  # most runs need none
+        if not kept.get(key):
+            kept.pop(key, None)
     return hashlib.blake2b(repr(kept).encode(), digest_size=8).hexdigest()
 
 
@@ -271,6 +272,11 @@ def stage_hash(cfg: CN) -> str:
     stage.defrost()
     stage.DATASET, stage.SEED = get_cfg_default().DATASET, 0
     return config_hash(stage)
+
+
+def decides(key: str, cfg: CN) -> bool:
+    """Whether the numbers of a run depend on a dotted key: a place, speed, talk or another trainer's key does not."""
+    return key not in _NOT_HASHED and concerns(key, cfg)
 
 
 def concerns(key: str, cfg: CN) -> bool:
