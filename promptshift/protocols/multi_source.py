@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,14 +25,34 @@ LAYOUT = Layout(
 )
 
 
-@register("multi_source", layout=LAYOUT, takes=("weights",))
+@register("multi_source", layout=LAYOUT)
 def multi_source(request: Request) -> Plan:
     """Returns one job per held-out domain and seed; the table has a column per held-out domain and their mean.
 
     Raises:
         UserError: the dataset has no domains.
     """
-    return plan_by_domain(request, lambda domain, others: (others, [domain]))
+    return plan_by_domain(request, _leave_out)
+
+
+def _leave_out(domain: str, others: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    return others, [domain]
+
+
+@register(
+    "multi_source_test",
+    layout=dataclasses.replace(LAYOUT, tables_of="multi_source", main_for="", recognises=lambda run: False),
+    takes=("weights",),
+)
+def multi_source_test(request: Request) -> Plan:
+    """Returns one job per domain that tests weights which never saw it: --weights has a folder for each domain.
+
+    Raises:
+        UserError: the dataset has no domains, there are no weights, or not those of a domain.
+    """
+    if not request.weights:
+        raise UserError("multi_source_test needs --weights DIR: a folder for each domain, named after it or its code")
+    return plan_by_domain(request, _leave_out)
 
 
 # (the domain of a column, all the others) -> (source domains, target domains)

@@ -170,7 +170,7 @@ def _weight(word: str) -> str:
         UserError: it is not.
     """
     try:
-        if float(word) >= 0:
+        if 0 <= float(word) < float("inf"):
             return word
     except ValueError:
         pass

@@ -137,7 +137,7 @@ def _on_gpu(protocol: str, dataset: str, backbone: str, more: tuple[str, ...], *
 def _tested(dataset: str, config: str, backbone: str, more: tuple[str, ...], trainer: str) -> Call:
     template = f"{trainer}/{{config}}/{{backbone}}/{{dataset}}/{{code}}"
     folder = weights("test_models") / dataset / backbone.replace("/", "")
-    asked = _on_gpu("multi_source", dataset, backbone, more, config=config, weights=str(folder))
+    asked = _on_gpu("multi_source_test", dataset, backbone, more, config=config, weights=str(folder))
     return asked.replace(place=_by_domain(dataset, template, bare=True), seeds=("1",))
 
 
