@@ -1,5 +1,7 @@
 """The shell scripts: valid in sh and bash, runnable from any directory; what each asks for is planned for real."""
 
+import itertools
+import json
 import os
 import re
 import shlex
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dassl.engine import TRAINER_REGISTRY
 from promptshift.cli import main
 from promptshift.runs.config import build_cfg
 
@@ -51,13 +54,14 @@ def answer(call, monkeypatch, capsys, tmp_path):
 
     def run(name, *words, **environment):
         environment = {"DRY_RUN": "1", "OUTPUT": "output", "DATA": str(tmp_path), **environment}
-        handed_over = call("sh", name, *words, **{"SEEDS": "1", **environment})
+        given = {key: value for key, value in {"SEEDS": "1", **environment}.items() if value is not None}
+        handed_over = call("sh", name, *words, **given)
         assert handed_over.returncode == 0, handed_over.stderr
         seeds, program, *argv = handed_over.stdout.splitlines()
         assert program == str(CHECKOUT / "promptshift")
         for key in VARIABLES:
             monkeypatch.delenv(key, raising=False)
-        for key, value in {**environment, "SEEDS": seeds}.items():
+        for key, value in {**given, **({"SEEDS": seeds} if seeds else {})}.items():
             monkeypatch.setenv(key, value)
         monkeypatch.chdir(tmp_path)
         status = main(argv)
@@ -135,12 +139,17 @@ KINDS = {
     "xd_test": ("dtd 1", "xd", "evaluation/{t}/{c}_16shots/dtd/seed1"),
     "few_shot": ("dtd 4", "few_shot", "dtd/{t}/{c}_4shots/seed1"),
     "palign": ("dtd 1", "xd", "evaluation/{t}/{c}_16shots/dtd/seed1"),
-    "test_tpt": ("A 1", "imagenet_variants", "evaluation/{t}/{c}_16shots/imagenet_a/"),
-    "reproduce_maple.": ("dtd 1 w", "base_to_new", "reproduce/base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
-    "reproduce_base2novel": ("dtd 1 w", "base_to_new", "reproduce/base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
-    "reproduce_maple_xd": ("dtd 1 w", "xd", "reproduce/evaluation/{t}/{c}_16shots/dtd/seed1"),
-    "reproduce_xd": ("dtd 1 w", "xd", "reproduce/evaluation/{t}/{c}_16shots/dtd/seed1"),
-    "reproduce_few_shot": ("dtd 4 w", "few_shot", "reproduce/few_shot/dtd/{t}/{c}_4shots/seed1"),
+    "test_tpt.": ("A 1", "imagenet_variants", "evaluation/{t}/{c}_16shots/imagenet_a/"),
+    "test_tpt_c": ("A 1", "imagenet_variants", "evaluation/{t}/{c},TPT.PROMPT=Co"),
+    "reproduce_maple.": ("dtd 1 w", "base_to_new", "base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
+    "reproduce_base2novel": ("dtd 1 w", "base_to_new", "base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
+    **dict.fromkeys(
+        ("reproduce_ivlp", "reproduce_lp", "reproduce_vpt"),
+        ("dtd 1 w", "base_to_new", "base2new/test_new/dtd/shots_16/{t}/{c}/seed1"),
+    ),
+    "reproduce_maple_xd": ("dtd 1 w", "xd", "evaluation/{t}/{c}_16shots/dtd/seed1"),
+    "reproduce_xd": ("dtd 1 w", "xd", "evaluation/{t}/{c}_16shots/dtd/seed1"),
+    "reproduce_few_shot": ("dtd 4 w", "few_shot", "few_shot/dtd/{t}/{c}_4shots/seed1"),
 }
 STARTS_FROM = {"test_tpt_coop.sh": "CoOp ", "test_tpt_cocoop.sh": "CoCoOp ", "palign_dg.sh": "MaPLe "}
 STARTS_FROM["palign_finegrain.sh"] = "MaPLe "
@@ -158,6 +167,15 @@ OTHERS = {
         "few_shot",
         "caltech101/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx_",
     ),
+    "kgcoop/base2new_train.sh": ("dtd 8.0", "KgCoOp", "base_to_new", "base2new/train_base/dtd/shots_16_8.0/KgCoOp/"),
+    "kgcoop/base2new_test.sh": ("dtd 8.0", "KgCoOp", "base_to_new", "base2new/test_new/dtd/shots_16_8.0/KgCoOp/"),
+    "promptkd/base2new_train.sh": (
+        "dtd 1",
+        "PromptKD",
+        "base_to_new",
+        "base2new/train_base/dtd/shots_0/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx/seed_1",
+    ),
+    "coop/zeroshot.sh": ("dtd rn50", "ZeroshotCLIP", "zero_shot", "ZeroshotCLIP/rn50/dtd"),
     "tda/tda_runner.sh": ("V RN50", "TDA", "imagenet_variants", "evaluation/TDA/imagenetv2_16shots/imagenetv2/"),
     "tda/run_cd_benchmark_rn50.sh": ("", "TDA", "xd", "evaluation/TDA/ucf101_16shots/ucf101/"),
     "tda/run_cd_benchmark_vit.sh": ("", "TDA", "xd", "evaluation/TDA/ucf101_16shots/ucf101/"),
@@ -223,7 +241,13 @@ def expectation(name):
     return words, STARTS_FROM.get(script, "") + TRAINERS[folder], protocol, place
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Scripts that stand where other repositories have them; COMMANDS holds what they plan.
+PUBLIC = ("baseline/", "spg_cgan/", "spg_coop/", "dpspg_coop/", "dpspg_transformer/", "prompt_align/")
+PUBLIC += ("base2new_", "run.sh", "xd_train.sh", "test.sh", "test_all.sh", "test_tpt")
+COMMANDS = json.loads((CHECKOUT / "tests" / "goldens" / "public_commands.json").read_text())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(PUBLIC)])
 def test_every_script_plans_what_its_name_says(plan, tmp_path, name):
     words, trainers, protocol, place = expectation(name)
     for folder in ("w/seed1", "w/base/seed1", "w/4shot/seed1"):
@@ -234,6 +258,55 @@ def test_every_script_plans_what_its_name_says(plan, tmp_path, name):
     for last in jobs[-1:]:
         assert str(last.folder).startswith(place.format(t=last["--trainer"], c=last.config))
     assert all(job.state == "not started" for job in jobs) and not (tmp_path / "output").exists()
+
+
+def expected_jobs(entry):
+    """Seed, domain and plan of every job of a public command; None where it has no such."""
+    for part in entry["plan"]:
+        for seed in part.get("seeds", [None]):
+            for domain in part.get("sources") or part.get("targets") or [None]:
+                yield seed, domain, part
+
+
+def same_run(job, part, seed):
+    """Whether a job is what a public command asks for, its folder aside."""
+    wanted = (TRAINER_REGISTRY.get(part["trainer"]).__name__, part["dataset"], part["config"])
+    found = (job["--trainer"], Path(job["--dataset-config-file"]).stem, job.config)
+    backbone = part.get("backbone", "") in ("", build_cfg(job.argv)[0].MODEL.BACKBONE.NAME)
+    return found == wanted and (seed is None or str(seed) == job["--seed"]) and backbone
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: f"{entry['command']} of {entry['repositories'][0]}")
+def test_public_commands_plan_what_they_ask_for_upstream(answer, plan, tmp_path, entry):
+    """Trainer, dataset, configuration, seed, backbone and folder of every job; more only trains what is tested."""
+    script, *words = entry["command"].removeprefix("scripts/").split()
+    for name in ("seed1", "seed2", "seed3", "base/seed1", "base/seed2", "base/seed3"):
+        (tmp_path / "W" / name).mkdir(parents=True)
+    for shots, seed in itertools.product((1, 2, 4, 8, 16), (1, 2, 3)):
+        (tmp_path / "W" / f"{shots}shot" / f"seed{seed}").mkdir(parents=True)
+    for part in entry.get("plan", []):
+        for domain in part.get("targets", []):
+            folder = tmp_path / "test_models" / part["dataset"] / part["backbone"].replace("/", "") / domain
+            folder.mkdir(parents=True, exist_ok=True)
+    variables = {"SEEDS": None, **entry.get("environment", {})}
+    if "refused" in entry:
+        status, out, err = answer(script, *words, **variables)
+        assert status == 2 and out == "" and err.count("\n") == 1 and entry["refused"] in err
+        return
+    jobs = plan(script, *words, **variables)
+    of_folder = {str(job.folder): job for job in jobs}
+    assert {tuple(job.argv) for job in jobs} == {tuple(job.argv) for job in of_folder.values()}
+    asked = set()
+    for seed, domain, part in expected_jobs(entry):
+        if "folder" in part:
+            folder = part["folder"].format(seed=seed, domain=domain)
+            found = [of_folder[folder]]
+        else:
+            found = [job for job in jobs if same_run(job, part, seed)]
+        assert len(found) == 1 and same_run(found[0], part, seed)
+        assert "evaluates" not in part or part["evaluates"] == ("--eval-only" in found[0].argv)
+        asked.add(found[0].folder)
+    assert not [job.argv for job in jobs if job.folder not in asked and "--eval-only" in job.argv]
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -387,8 +460,10 @@ def test_promptkd_trains_on_unlabelled_images_of_another_dataset(plan):
     assert not args.eval_only
     assert (cfg.TRAINER.PROMPTKD.MODAL, cfg.DATASET.NUM_SHOTS, cfg.SEED, cfg.OPTIM.LR) == ("cross", 0, 2, 0.1)
     assert cfg.TRAINER.PROMPTKD.PROMPT_DEPTH_VISION == 3
-    folder = "caltech101/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets_0shots/seed2"  # as upstream's
-    assert str(job.folder) == folder
+    folder = "caltech101/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets{}_0shots/seed2"
+    assert str(job.folder) == folder.format(",OPTIM.LR=0.1")
+    (job,) = plan("promptkd/xd_train.sh", "caltech101", "2")
+    assert str(job.folder) == folder.format("")  # as upstream's
 
 
 def test_testing_on_the_source_itself_waits_for_its_training(plan):

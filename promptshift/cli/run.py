@@ -16,6 +16,7 @@ from promptshift.launch.jobs import Job
 from promptshift.launch.local import Runner
 from promptshift.launch.stage_jobs import with_stages
 from promptshift.paths import is_installed
+from promptshift.protocols.config_files import is_mini_world
 from promptshift.protocols.registry import Plan, get_protocol, main_protocol, protocols
 from promptshift.protocols.request import Request, resolve
 
@@ -75,7 +76,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("protocol", help=", ".join([*protocols(), "main", "coop_main"]))
     parser.add_argument("words", nargs="*", help="see below")
     parser.add_argument("--as", dest="form", default="", metavar="FORM", help="take the words of a public script")
-    parser.add_argument("--seeds", nargs="+", metavar="SEED", default=os.environ.get("SEEDS", "1 2 3").split())
+    parser.add_argument("--seeds", nargs="+", metavar="SEED", default=_seeds_of_environment())
     parser.add_argument("--jobs", default=os.environ.get("JOBS", ""), help="how many run at the same time")
     parser.add_argument("--config", default=os.environ.get("CFG", ""), help="configuration file's name")
     parser.add_argument(
@@ -90,6 +91,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--train-only", action="store_true", help="leave the evaluation jobs out")
     parser.add_argument("--dry-run", action="store_true", help="show commands and states, run nothing")
     options = parser.parse_intermixed_args(argv)
+    options.said, options.place = (), None
     _give_back_words(options)
     options.dry_run = is_dry_run(options)
     options.gpus = os.environ.get("GPUS", "").split()
@@ -103,23 +105,36 @@ def _calls(options: argparse.Namespace) -> list[argparse.Namespace]:
     if options.protocol == "coop_main":
         options.form, options.protocol = "coop_main", "CoOp"
     if options.form:
-        asked = upstream.calls(options.form, options.words)
-        calls = [
-            argparse.Namespace(
-                **vars(options) | call.flags | {"protocol": call.protocol, "words": [options.protocol, *call.words]}
-            )
-            for call in asked
-        ]
+        asked = upstream.calls(options.form, options.protocol, options.words)
+        calls = [_asked(options, call) for call in asked]
     for call in calls:
-        call.seeds = list(dict.fromkeys(_integer("--seeds (or SEEDS)", seed, least=0) for seed in call.seeds))
+        seeds = "1 2 3".split() if call.seeds is None else call.seeds
+        call.seeds = list(dict.fromkeys(_integer("--seeds (or SEEDS)", seed, least=0) for seed in seeds))
         if not call.seeds:
             raise UserError("SEEDS is empty, allowed: one or more whole numbers, e.g. SEEDS='1 2 3'")
         call.weights = call.weights and os.path.abspath(os.path.expanduser(call.weights))
     return calls
 
 
+def _asked(options: argparse.Namespace, call: upstream.Call) -> argparse.Namespace:
+    """Returns the flags of the command line, changed by what a form asks for."""
+    changed = {"protocol": call.protocol, "words": [call.trainer or options.protocol, *call.words]}
+    changed |= {"said": call.said, "place": call.place, "seeds": options.seeds or call.seeds}
+    if call.preferred and not options.config and not is_mini_world(call.words[0]):
+        changed["config"] = call.preferred
+    flags = {key: value for key, value in call.flags.items() if key != "gpus" or not options.gpus}
+    return argparse.Namespace(**vars(options) | changed | flags)
+
+
+def _seeds_of_environment() -> list[str] | None:
+    """Returns the words of SEEDS, None where it is not set."""
+    return os.environ["SEEDS"].split() if "SEEDS" in os.environ else None
+
+
 def _give_back_words(options: argparse.Namespace) -> None:
     """KEY VALUE words right behind the seeds belong to the words, not to --seeds, which takes all that follow it."""
+    if options.seeds is None:
+        return
     start = next((i for i, word in enumerate(options.seeds) if upstream.KEY.fullmatch(word)), len(options.seeds))
     options.words, options.seeds = [*options.words, *options.seeds[start:]], options.seeds[:start]
 
@@ -152,11 +167,12 @@ def _plan(options: argparse.Namespace) -> Plan:
             options.default_config,
             tuple(filter(None, options.targets.split(","))),
             options.weights,
-        )
+        ).saying(options.said)
 
     if protocol == "main":
         protocol = main_protocol(requested("main"))
     plan = get_protocol(protocol)(requested(protocol))
+    plan = plan.moved(options.place) if options.place else plan
     return dataclasses.replace(plan, jobs=tuple(job for job in plan.jobs if job.trains)) if options.train_only else plan
 
 

@@ -8,7 +8,7 @@ import enum
 import fcntl
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from yacs.config import CfgNode
@@ -134,13 +134,15 @@ class Job:
         """File with everything the run printed."""
         return self.output_dir / LOG_NAME
 
-    def moved(self, folder: Path) -> Job:
-        """Return the same job in another folder."""
+    def moved(self, folder: Path, others: Mapping[Path, Path] | None = None) -> Job:
+        """Return the same job in another folder; `others` says where the jobs that it reads have gone."""
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.OUTPUT_DIR = str(folder)
         cfg.freeze()
-        return dataclasses.replace(self, call=dataclasses.replace(self.call, output_dir=folder), cfg=cfg)
+        model_dir = (others or {}).get(self.call.model_dir, self.call.model_dir)
+        call = dataclasses.replace(self.call, output_dir=folder, model_dir=model_dir)
+        return dataclasses.replace(self, call=call, cfg=cfg)
 
     def found(self) -> Found:
         """Returns what the folder holds, a result of other data than the job would read being stale."""

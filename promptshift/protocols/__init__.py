@@ -4,8 +4,8 @@
     request       what was asked for, resolved to configurations, folders and jobs
     config_files  which configuration files the words of a command line name
     seed_table    the table at the end of a plan, laid out as its protocol declares
-    multi_source  leave one domain out
-    single_source train on one domain, test on all the others
+    multi_source  leave one domain out; multi_source_test, the same for weights trained elsewhere
+    single_source train on one domain, test on all the others; own_domain, on its val split
     cross_dataset train on one dataset, test on whole other ones
     few_shot      k images per class, CoOp's `main.sh`
     few_shot_sweep  the same for 1, 2, 4, 8 and 16

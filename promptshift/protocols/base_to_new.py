@@ -51,14 +51,21 @@ def base_to_new(request: Request) -> Plan:
     request = dataclasses.replace(first, also=tuple(others))
     jobs = in_order([job for part in request.datasets for seed in part.seeds for job in _jobs(part, seed)])
     names = "all" if len(others) > 2 else "+".join(part.dataset_file.stem for part in request.datasets)
-    folder = request.root / "base2new" / "tables" / names / request.method / request.config_file.stem
+    folder = (
+        request.root
+        / "base2new"
+        / "tables"
+        / names
+        / request.method
+        / request.stem("DATASET.NUM_SHOTS", request.method_key)
+    )
     return Plan(jobs, folder, lambda records: seed_table(request, jobs, records))
 
 
 def folder_of(request: Request, kind: str, seed: int) -> Path:
     """Returns upstream's folder of a run; `kind` is train_base, test_base or test_new."""
     place = request.root / "base2new" / kind / request.dataset_file.stem / f"shots_{request.cfg.DATASET.NUM_SHOTS}"
-    return place / request.method / request.config_file.stem / f"seed{seed}"
+    return place / request.method / request.stem("DATASET.NUM_SHOTS", request.method_key) / f"seed{seed}"
 
 
 def _jobs(request: Request, seed: int) -> list[Job]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,3 +72,19 @@ def is_mini_world(dataset: str) -> bool:
     """Returns whether the images of a dataset (any of its names) are drawn by `promptshift.mini`."""
     facts = known_facts(dataset)
     return facts is not None and facts.rendered
+
+
+def split_words(words: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
+    """Splits DATASET [BACKBONE] [KEY VALUE ...]: an odd number of words after DATASET begins with the backbone.
+
+    Returns:
+        (dataset, backbone or "", key and value words).
+
+    Raises:
+        UserError: there is no dataset.
+    """
+    if not words:
+        raise UserError(f"DATASET is missing, allowed: {', '.join(yaml_names(checkout() / 'configs' / 'datasets'))}")
+    dataset, *rest = words
+    backbone = rest.pop(0) if len(rest) % 2 else ""
+    return dataset, backbone, tuple(rest)

@@ -33,7 +33,7 @@ def few_shot(request: Request) -> Plan:
     column = str(request.cfg.DATASET.NUM_SHOTS) if request.cfg.DATASET.NUM_SHOTS > 0 else "all"
     jobs = few_shot_jobs(request, column)
     shown = [job for job in jobs if job.cell[1] == column]
-    return Plan(jobs, folder_of(request), lambda records: seed_table(request, shown, records))
+    return Plan(jobs, table_folder(request), lambda records: seed_table(request, shown, records))
 
 
 def few_shot_jobs(request: Request, column: str, suffix: str = "") -> tuple[Job, ...]:
@@ -76,12 +76,21 @@ def folder_of(request: Request) -> Path:
     return place / request.dataset_file.stem / request.method / stem_of(request)
 
 
+def table_folder(request: Request) -> Path:
+    """Returns `<OUTPUT>/tables/...`: nothing but seeds stands beside seeds, as upstream's `parse_test_res.py` asks."""
+    return request.root / "tables" / request.protocol / folder_of(request).relative_to(request.root)
+
+
 def stem_of(request: Request) -> Path:
     """Returns `<CFG>_<S>shots`, for CoOp and ProGrad with `nctx<N>_csc<C>_ctp<P>` below it."""
-    stem = Path(f"{request.config_file.stem}_{request.cfg.DATASET.NUM_SHOTS}shots")
-    if request.trainer not in _COOP_FOLDERS:
+    block = _COOP_FOLDERS.get(request.trainer)
+    context = [f"TRAINER.{block}.{key}" for key in ("N_CTX", "CSC", "CLASS_TOKEN_POSITION")] if block else []
+    stem = Path(
+        f"{request.stem('DATASET.NUM_SHOTS', request.method_key, *context)}_{request.cfg.DATASET.NUM_SHOTS}shots"
+    )
+    if block is None:
         return stem
-    coop = request.cfg.TRAINER[_COOP_FOLDERS[request.trainer]]
+    coop = request.cfg.TRAINER[block]
     return stem / f"nctx{coop.N_CTX}_csc{coop.CSC}_ctp{coop.CLASS_TOKEN_POSITION}"
 
 

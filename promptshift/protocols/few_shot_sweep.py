@@ -29,5 +29,6 @@ def few_shot_sweep(request: Request) -> Plan:
         job for k in shots for job in few_shot_jobs(request.with_options("DATASET.NUM_SHOTS", k), k, f" of {k} shots")
     ]
     shown = [job for job in jobs if job.cell[1] in shots]
-    folder = request.root / request.dataset_file.stem / request.method / f"{request.config_file.stem}_few_shot_sweep"
+    place = request.root / "tables" / "few_shot_sweep" / request.dataset_file.stem
+    folder = place / request.method / request.stem("DATASET.NUM_SHOTS", request.method_key)
     return Plan(tuple(jobs), folder, lambda records: seed_table(request, shown, records))

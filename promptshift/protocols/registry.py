@@ -10,6 +10,7 @@ from pathlib import Path
 from dassl.utils.errors import UserError
 from promptshift.discovery import import_modules, look_up
 from promptshift.launch.jobs import Job
+from promptshift.paths import output_root
 from promptshift.protocols.request import Request
 from promptshift.results.layout import OTHER, Layout, layouts, register_layout
 from promptshift.results.record import Record
@@ -30,6 +31,16 @@ class Plan:
     jobs: tuple[Job, ...]
     folder: Path
     table: Callable[[dict[str, Record]], Table]
+
+    def moved(self, place: Callable[[Path], Path]) -> Plan:
+        """Return the same plan in other folders; a job reads the weights of another where that now writes them.
+
+        Args:
+            place: folder of a job, below OUTPUT -> the other one, below OUTPUT too.
+        """
+        root = output_root()
+        places = {job.output_dir: root / place(job.output_dir.relative_to(root)) for job in self.jobs}
+        return dataclasses.replace(self, jobs=tuple(job.moved(places[job.output_dir], places) for job in self.jobs))
 
     def __post_init__(self) -> None:
         """A plan that can never end is a mistake of the protocol: two jobs of one name, a need that comes later."""

@@ -12,8 +12,8 @@ from yacs.config import CfgNode
 
 from dassl.utils.errors import UserError
 from promptshift.launch.jobs import Call, Job
-from promptshift.paths import checkout, data_root, load_plugins, output_root, yaml_names
-from promptshift.protocols.config_files import ALL, ALL_DATASETS, dataset_file, trainer_file
+from promptshift.paths import data_root, load_plugins, output_root
+from promptshift.protocols.config_files import ALL, ALL_DATASETS, dataset_file, split_words, trainer_file
 
 if TYPE_CHECKING:
     from datasets._facts import DomainSet
@@ -48,6 +48,7 @@ class Request:
         also: the same request for further datasets.
         targets: names of configs/datasets to test on instead of the protocol's own.
         weights: folder with `seed<K>` folders of weights trained elsewhere, evaluated instead of training; "" trains.
+        said: keys that the words set by their place (BACKBONE) or the command by itself; folders do not name them.
         of_files: what the configuration files of its jobs made, so that each is read once.
     """
 
@@ -60,6 +61,7 @@ class Request:
     also: tuple[Request, ...] = ()
     targets: tuple[str, ...] = ()
     weights: str = ""
+    said: tuple[str, ...] = ()
     of_files: dict = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @functools.cached_property
@@ -115,15 +117,35 @@ class Request:
         return method_name(self.cfg, self.trainer)
 
     @property
+    def method_key(self) -> str:
+        """The key that `method` names."""
+        from dassl.engine import TRAINER_REGISTRY
+
+        return f"TRAINER.{getattr(TRAINER_REGISTRY.get(self.trainer), 'BLOCK', '')}.BACKBONE"
+
+    @property
     def backbone(self) -> str:
         """MODEL.BACKBONE.NAME."""
         return self.cfg.MODEL.BACKBONE.NAME
 
+    def stem(self, *named: str) -> str:
+        """The configuration file's name; behind it what KEY VALUE words change of it, e.g. "default,OPTIM.LR=0.1".
+
+        Args:
+            named: keys that the rest of the folder names.
+        """
+        from promptshift.runs.variants import variant
+
+        def configured(options: tuple[str, ...]) -> CfgNode:
+            return dataclasses.replace(self, options=options).cfg
+
+        return self.config_file.stem + variant(self.options, {*named, *self.said}, configured)
+
     @property
     def folder(self) -> Path:
         """`<OUTPUT>/<PROTOCOL>/<TRAINER>/<DATASET>/<CFG>/<BACKBONE>`, where the protocols over domains write."""
-        place = output_root() / self.protocol / self.trainer / self.dataset
-        return place / self.config_file.stem / self.backbone.replace("/", "")
+        place = self.root / self.protocol / self.trainer / self.dataset
+        return place / self.stem("MODEL.BACKBONE.NAME") / self.backbone.replace("/", "")
 
     @property
     def root(self) -> Path:
@@ -133,6 +155,11 @@ class Request:
     def with_options(self, *options: str) -> Request:
         """Returns the request with further KEY VALUE words, which win, for its own dataset alone."""
         return dataclasses.replace(self, options=(*self.options, *options), also=())
+
+    def saying(self, keys: Sequence[str]) -> Request:
+        """Returns the request, with all its datasets, of a command that sets some keys itself; see `said`."""
+        also = tuple(part.saying(keys) for part in self.also)
+        return dataclasses.replace(self, said=(*self.said, *keys), also=also)
 
     def of_trainer(self, trainer: str, config_file: Path) -> Request:
         """Returns the same request for another trainer; its weights are to be trained."""
@@ -191,7 +218,7 @@ class Request:
         call = self.call(
             output_dir,
             seed,
-            options,
+            [*options, *(("TEST.WEIGHTS", self.weights) if self.weights and eval_only else ())],
             sources=tuple(sources),
             targets=tuple(targets),
             eval_only=eval_only,
@@ -246,6 +273,7 @@ def resolve(
             tuple(seeds),
             targets=tuple(targets),
             weights=weights,
+            said=("MODEL.BACKBONE.NAME",) if backbone else (),
             of_files=of_files,
         )
         for path in dict.fromkeys(files)
@@ -253,22 +281,6 @@ def resolve(
     for part in parts:
         _ = part.cfg  # refuses what `train.py` would refuse
     return dataclasses.replace(parts[0], also=tuple(parts[1:])) if len(parts) > 1 else parts[0]
-
-
-def split_words(words: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
-    """Splits DATASET [BACKBONE] [KEY VALUE ...]: an odd number of words after DATASET begins with the backbone.
-
-    Returns:
-        (dataset, backbone or "", key and value words).
-
-    Raises:
-        UserError: there is no dataset.
-    """
-    if not words:
-        raise UserError(f"DATASET is missing, allowed: {', '.join(yaml_names(checkout() / 'configs' / 'datasets'))}")
-    dataset, *rest = words
-    backbone = rest.pop(0) if len(rest) % 2 else ""
-    return dataset, backbone, tuple(rest)
 
 
 def refuse_keys(options: Sequence[str], taken: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from promptshift.protocols.multi_source import plan_by_domain
 from promptshift.protocols.registry import Plan, register
 from promptshift.protocols.request import Request
-from promptshift.results.layout import Layout, by_source
+from promptshift.results.layout import Layout, by_source, by_target
 
 LAYOUT = Layout(
     "Single source",
@@ -29,3 +29,16 @@ def single_source(request: Request) -> Plan:
         UserError: the dataset has no domains.
     """
     return plan_by_domain(request, lambda domain, others: ([domain], others))
+
+
+@register(
+    "own_domain",
+    layout=Layout("One domain by itself", "Trained and validated on one domain, the column.", by_target, domains=True),
+)
+def own_domain(request: Request) -> Plan:
+    """Returns one job per domain and seed that trains on it and tests its val split: stage one of SPG and DPSPG.
+
+    Raises:
+        UserError: the dataset has no domains.
+    """
+    return plan_by_domain(request, lambda domain, others: ([domain], [domain]), ["TEST.SPLIT", "val"])

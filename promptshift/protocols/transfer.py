@@ -57,7 +57,7 @@ def plan_transfer(request: Request, targets: Sequence[str], mini_targets: Sequen
     jobs = in_order([job for seed in request.seeds for job in _jobs(request, files, seed)])
     columns = list(dict.fromkeys([request.dataset, *map(name_of, files)]))
     shown = sorted((job for job in jobs if job.cell[1] in columns), key=lambda job: columns.index(job.cell[1]))
-    folder = request.root / "evaluation" / request.method / stem_of(request) / f"{request.protocol}_tables"
+    folder = request.root / "tables" / request.protocol / request.dataset_file.stem / request.method / stem_of(request)
     return Plan(jobs, folder, lambda records: _table(request, shown, records))
 
 

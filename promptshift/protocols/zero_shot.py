@@ -12,6 +12,6 @@ from promptshift.results.layout import OTHER
 @register("zero_shot", layout=OTHER)
 def zero_shot(request: Request) -> Plan:
     """Returns a single job without a seed in `<OUTPUT>/<TRAINER>/<CFG>/<DATASET>`."""
-    folder = output_root() / request.trainer / request.config_file.stem / request.dataset_file.stem
+    folder = output_root() / request.trainer / request.stem() / request.dataset_file.stem
     jobs = (request.job("zero-shot", folder, (request.trainer, request.dataset), None, eval_only=True),)
     return Plan(jobs, folder, lambda records: seed_table(request, jobs, records))

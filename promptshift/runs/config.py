@@ -252,9 +252,9 @@ def config_hash(cfg: CN) -> str:
     kept = {
         key: list(value) if isinstance(value, tuple) else value  # YAML has no tuples
         for key, value in sorted(flatten(cfg).items())
-        if key not in _NOT_HASHED and concerns(key, cfg)
+        if decides(key, cfg)
     }
-    for key in ("STAGE", "DATASET.PARTIAL"):  # most runs have none, earlier ones did not know them
+    for key in ("STAGE", "DATASET.PARTIAL", "TEST.WEIGHTS"):  # most runs have none, earlier ones did not know them
         if not kept.get(key):
             kept.pop(key, None)
     return hashlib.blake2b(repr(kept).encode(), digest_size=8).hexdigest()
@@ -275,6 +275,11 @@ def stage_hash(cfg: CN) -> str:
             made.DATASET, made.SEED = get_cfg_default().DATASET, 0
             hashes.append(config_hash(made))
     return "-".join(hashes)
+
+
+def decides(key: str, cfg: CN) -> bool:
+    """Whether the numbers of a run depend on a dotted key: a place, speed, talk or another trainer's key does not."""
+    return key not in _NOT_HASHED and concerns(key, cfg)
 
 
 def concerns(key: str, cfg: CN) -> bool:

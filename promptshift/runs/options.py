@@ -35,6 +35,7 @@ PROJECT_KEYS = dict(
         EVAL_FREQ=whole(1, least=1, about="epochs between validations under best_val"),
         TTA_BATCH=whole(0, least=0, about="images adapted together at test time; 0: as many as memory allows"),
         STRICT=flag(False, about="at test time, stop at an unreadable image (else: wrong)"),
+        WEIGHTS=text("", about="recorded: the weights trained elsewhere that an evaluation tests"),
     ),
     DATALOADER=dict(
         TRAIN_X=dict(

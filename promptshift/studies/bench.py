@@ -85,12 +85,13 @@ class Bench:
         return self.run([max((job for job in jobs if job.seed == self.seeds[0]), key=lambda job: job.cell[1])])
 
     def _leave_one_out(self, trainer: str, *options: str) -> list[Job]:
-        make_plan, usual = get_protocol("multi_source"), self.request(trainer, protocol="multi_source")
+        make_plan, usual = get_protocol("multi_source"), self.request(trainer, *options, protocol="multi_source")
         variant = ",".join(f"{key}={value}" for key, value in _pairs((*self.options, *map(str, options))))
         if not variant:  # what the protocol itself would run
             return list(make_plan(usual).jobs)
         request = self.request(trainer, *options)
-        return [_placed(job, request.folder / _safe(variant), usual.folder) for job in make_plan(request).jobs]
+        folder = request.saying(request.options[::2]).folder / _safe(variant)  # which names every word by itself
+        return [_placed(job, folder, usual.folder) for job in make_plan(request).jobs]
 
     def of_protocol(self, protocol: str, trainer: str) -> Runs:
         """Return the runs of a protocol by (column of its table, seed), run where missing."""

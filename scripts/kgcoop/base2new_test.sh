@@ -1,6 +1,6 @@
 #!/bin/sh
-# KgCoOp, tested on the new classes; trained first if need be:
-#     base2new_test.sh DATASET SEED [KEY VALUE ...]
-# From the environment: DATA, OUTPUT, GPUS, JOBS, CFG.
+# KgCoOp, tested on the new classes; trained first if need be; WEIGHT of its loss, 8.0 in the paper:
+#     base2new_test.sh DATASET WEIGHT [KEY VALUE ...]
+# From the environment: DATA, OUTPUT, SEEDS, GPUS, JOBS, CFG.
 set -eu
-exec sh "$(dirname -- "$0")/../step.sh" base2new_test KgCoOp vit_b16_ep100_ctxv1 "$@"
+exec sh "$(dirname -- "$0")/../promptshift.sh" run --as kgcoop_test KgCoOp "$@" --default-config vit_b16_ep100_ctxv1

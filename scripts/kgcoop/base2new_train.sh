@@ -1,6 +1,6 @@
 #!/bin/sh
-# KgCoOp, trained on 16 shots of the base classes, tested on base:
-#     base2new_train.sh DATASET SEED [KEY VALUE ...]
-# From the environment: DATA, OUTPUT, GPUS, JOBS, CFG.
+# KgCoOp, trained on 16 shots of the base classes; WEIGHT of its loss, 8.0 in the paper:
+#     base2new_train.sh DATASET WEIGHT [KEY VALUE ...]
+# From the environment: DATA, OUTPUT, SEEDS, GPUS, JOBS, CFG.
 set -eu
-exec sh "$(dirname -- "$0")/../step.sh" base2new_train KgCoOp vit_b16_ep100_ctxv1 "$@"
+exec sh "$(dirname -- "$0")/../promptshift.sh" run --as kgcoop_train KgCoOp "$@" --default-config vit_b16_ep100_ctxv1

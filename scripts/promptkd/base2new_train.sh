@@ -1,6 +1,6 @@
 #!/bin/sh
-# PromptKD, trained on 16 shots of the base classes, tested on base:
+# PromptKD, trained on all images of the base classes, their labels unread:
 #     base2new_train.sh DATASET SEED [KEY VALUE ...]
-# From the environment: DATA, OUTPUT, GPUS, JOBS, CFG.
+# From the environment: DATA, OUTPUT, SEEDS, GPUS, JOBS, CFG.
 set -eu
-exec sh "$(dirname -- "$0")/../step.sh" base2new_train PromptKD default "$@"
+exec sh "$(dirname -- "$0")/../promptshift.sh" run --as unlabelled_base2new PromptKD "$@"

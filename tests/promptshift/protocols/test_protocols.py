@@ -61,7 +61,7 @@ def test_multi_source_leaves_every_domain_out_once_per_seed(monkeypatch, tmp_pat
     plan = plan_of("multi_source", "DPSPG", "pacs", "ViT-B/16", "OPTIM.LR", "0.1", seeds=(1, 0))
     assert [job.name for job in plan.jobs] == [f"{domain} seed {seed}" for domain in MINI_DOMAINS for seed in (1, 0)]
     job = plan.jobs[-1]
-    assert plan.folder == tmp_path / "multi_source" / "DPSPG" / "PACS" / "default" / "ViT-B16"
+    assert plan.folder == tmp_path / "multi_source" / "DPSPG" / "PACS" / "default,OPTIM.LR=0.1" / "ViT-B16"
     assert job.output_dir == plan.folder / "sketch" / "seed0"
     words = " ".join(job.argv)
     assert "--seed 0 --source-domains art_painting cartoon photo --target-domains sketch --output-dir" in words

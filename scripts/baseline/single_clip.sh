@@ -1,0 +1,6 @@
+#!/bin/sh
+# Zero-shot CLIP (CLIP_ZS) or a linear probe (CLIP_LR), one source domain:
+#     single_clip.sh BACKBONE TRAINER [GPU] [KEY VALUE ...]
+# From the environment: DATA, OUTPUT, SEEDS, GPUS, JOBS, CFG.
+set -eu
+exec sh "$(dirname -- "$0")/../promptshift.sh" run --as baseline_single "$@"

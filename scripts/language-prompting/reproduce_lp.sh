@@ -1,0 +1,6 @@
+#!/bin/sh
+# Language prompting: the released weights in WEIGHTSPATH/base/seed<SEED>, evaluated:
+#     reproduce_lp.sh DATASET SEED WEIGHTSPATH [KEY VALUE ...]
+# From the environment: DATA, OUTPUT, CFG.
+set -eu
+exec sh "$(dirname -- "$0")/../promptshift.sh" run --as reproduce_base2new IVLP "$@" --default-config vit_b16_c2_ep5_batch4_4ctx_language_only
