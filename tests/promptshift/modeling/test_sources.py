@@ -28,7 +28,8 @@ class Hub(BaseHTTPRequestHandler):
         self.answer(True)
 
     def answer(self, body):
-        self.server.asked.append(f"{self.command} {self.path}")
+        if "/resolve/" in self.path:  # what the client asks about itself is none of ours
+            self.server.asked.append(f"{self.command} {self.path}")
         repository, _, name = self.path.strip("/").partition("/resolve/main/")
         folder = self.server.folder / repository
         if not (folder / name).is_file():
@@ -68,7 +69,9 @@ def load(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def run(name, endpoint, offline=False):
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)  # HF_ENDPOINT is read once, and made part of the other
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
         for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             monkeypatch.setenv(proxy, endpoint if endpoint == NOWHERE else "")
@@ -103,11 +106,11 @@ def test_a_repository_of_the_hub_is_fetched_once_and_then_found_in_the_cache(hub
 def test_a_repository_that_is_not_there_is_one_line(hub, load):
     hub.folder.mkdir()
     (hub.folder / "org" / "empty").mkdir(parents=True)
-    for name in ("org/none", "org/empty", "a/b/c", "x" * 200):
+    reasons = {"org/none": "RepositoryNotFound", "org/empty": "has no open_clip_config.json", "a/b/c": "a/b/c"}
+    for name, reason in (reasons | {"x" * 200: "xxx"}).items():
         said = load(f"hf-hub:{name}", f"http://127.0.0.1:{hub.server_port}")
-        assert said.startswith("refused: MODEL.BACKBONE.NAME:") and "local-dir:FOLDER" in said and "\n" not in said, (
-            said
-        )
+        assert said.startswith("refused: MODEL.BACKBONE.NAME:") and "local-dir:FOLDER" in said, said
+        assert "\n" not in said and reason in said.split("downloaded")[1], said
 
 
 @pytest.mark.parametrize(
