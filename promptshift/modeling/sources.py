@@ -135,8 +135,7 @@ def _hub_page(repository: str) -> str:
 
 def _hub_file(repository: str, names: Sequence[str], cache_dir: str | None) -> Path:
     """The first of some files of a repository that the cache has, else the first that the hub has."""
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub import constants, try_to_load_from_cache
 
     try:
         cached = [try_to_load_from_cache(repository, name, cache_dir=cache_dir) for name in names]
@@ -147,20 +146,35 @@ def _hub_file(repository: str, names: Sequence[str], cache_dir: str | None) -> P
             return Path(path)
     if constants.HF_HUB_OFFLINE:
         raise _NotThere("HF_HUB_OFFLINE is set")
-    _reach(constants.ENDPOINT)
     for name in names:
-        try:
-            return Path(hf_hub_download(repository, name, cache_dir=cache_dir, etag_timeout=_PATIENCE))
-        except EntryNotFoundError as error:
-            if isinstance(error, LocalEntryNotFoundError):  # the connection broke, nobody said that it is not there
-                raise _NotThere(shorten(error)) from None
-        except Exception as error:  # httpx, huggingface_hub and the operating system each raise their own
-            raise _NotThere(f"{type(error).__name__}: {shorten(error)}") from None
+        path = _fetch_from_hub(repository, name, cache_dir)
+        if path is not None:
+            return path
     raise _NotThere(f"{_hub_page(repository)} has no {' and no '.join(names)}")
 
 
+def _fetch_from_hub(repository: str, name: str, cache_dir: str | None) -> Path | None:
+    """A file of a repository, None where the repository has none of the name.
+
+    Whether the hub answers is asked once before: `hf_hub_download` asks a hub that does not answer for a minute.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    endpoint = constants.ENDPOINT
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, name, endpoint=endpoint), timeout=_PATIENCE, endpoint=endpoint)
+        return Path(hf_hub_download(repository, name, cache_dir=cache_dir, endpoint=endpoint))
+    except EntryNotFoundError as error:
+        if isinstance(error, LocalEntryNotFoundError):  # the connection broke, nobody said that it is not there
+            raise _NotThere(shorten(error)) from None
+        return None
+    except Exception as error:  # httpx, huggingface_hub and the operating system each raise their own
+        raise _NotThere(f"{endpoint}: {type(error).__name__}: {shorten(error)}") from None
+
+
 def _reach(address: str) -> None:
-    """Raise _NotThere unless something answers at an address, asked once; huggingface_hub would ask for a minute."""
+    """Raise _NotThere unless something answers at an address, asked once."""
     try:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_PATIENCE).close()
     except urllib.error.HTTPError:
