@@ -8,7 +8,13 @@ REPORT ?= report
 # bytecode of the packages is written when they are first imported, which is sooner done than compiling all of them
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo demo-small report test lint bench clean-venv
+# folders and files whose tests compare numbers
+NUMERICAL := tests/clip tests/trainers tests/promptshift/adapting tests/promptshift/bases tests/promptshift/modeling \
+	tests/dassl/test_dassl_ops.py tests/dassl/test_dassl_optim.py tests/dassl/test_third_party_trainers.py
+ELSEWHERE := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE ONEDNN_MAX_CPU_ISA=AVX512_CORE_AMX \
+	ATEN_CPU_CAPABILITY=default GOLDEN_SEED_SHIFT=1 GOLDEN_SEED_SHIFT=2
+
+.PHONY: install demo demo-small report test test-isa lint bench clean-venv
 
 install: $(VENV)/.installed
 
@@ -32,6 +38,11 @@ report: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+# the numerical tests under other instruction sets, and with other weights and inputs
+test-isa: install
+	set -e; for setting in $(ELSEWHERE); do echo "$$setting"; \
+		env $$setting OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(NUMERICAL); done
 
 lint: install
 	$(BIN)/ruff check .
