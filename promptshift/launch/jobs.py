@@ -134,6 +134,11 @@ class Job:
         call = dataclasses.replace(self.call, output_dir=folder, model_dir=model_dir)
         return dataclasses.replace(self, call=call, cfg=cfg)
 
+    def loading(self, folder: Path) -> Job:
+        """Return the same evaluation of the weights in another folder, which waits for nothing."""
+        call = dataclasses.replace(self.call, model_dir=folder)
+        return dataclasses.replace(self, call=call, after=(), always=True)
+
     def record(self) -> Record | None:
         """Returns the complete record of this very configuration, None when the folder has none."""
         record = inspect(self.output_dir).record

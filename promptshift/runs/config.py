@@ -213,6 +213,8 @@ def _dataset_flags_as_opts(args: argparse.Namespace) -> list:
             print(f"{flag} {' '.join(codes)}: {codes[0]} is used, the first, as in SPG")
             given[flag] = codes[:1]
     used, unused = list(given)[::-1] if args.eval_only else list(given)
+    if args.eval_only and not given[used]:  # SPG's scripts call the dataset that they test so
+        used, unused = unused, used
     if given[unused] and given[unused] != given[used]:
         raise UserError(
             f"{unused} {given[unused][0]}: {'with' if args.eval_only else 'without'} --eval-only a run "
