@@ -62,7 +62,11 @@ class PromptAlign(AdaptingTrainer):
         VIS_MEANS=text("", about="file of released means of the source"),
         VIS_VARS=text("", about="file of released variances of the source"),
     )
-    KEY_ALIASES = {"TRAINER.TPT.BATCH_SIZE": "TRAINER.PROMPTALIGN.VIEWS", "TRAINER.TPT": "TRAINER.PROMPTALIGN"}
+    KEY_ALIASES = {
+        f"{block}{old}": f"TRAINER.PROMPTALIGN{new}"
+        for block in ("TRAINER.TPT", "TPT")  # TPT's block, and the one of PromptAlign's files
+        for old, new in ((".BATCH_SIZE", ".VIEWS"), ("", ""))
+    }
 
     @classmethod
     def check_options(cls, cfg):

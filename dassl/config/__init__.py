@@ -4,10 +4,19 @@ from yacs.config import CfgNode
 
 from .defaults import _C as cfg_default
 from .defaults import OPTIONS
-from .merge import COMMAND_LINE, merge_file, merge_opts
+from .merge import COMMAND_LINE, SKIP, merge_file, merge_opts
 from .options import check_values
 
-__all__ = ["COMMAND_LINE", "OPTIONS", "check_values", "clean_cfg", "get_cfg_default", "merge_file", "merge_opts"]
+__all__ = [
+    "COMMAND_LINE",
+    "OPTIONS",
+    "SKIP",
+    "check_values",
+    "clean_cfg",
+    "get_cfg_default",
+    "merge_file",
+    "merge_opts",
+]
 
 
 def get_cfg_default() -> CfgNode:

@@ -1,7 +1,7 @@
 """Merging YAML files and KEY VALUE pairs into a yacs configuration, with errors a user can act on."""
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from yacs.config import CfgNode
@@ -9,15 +9,19 @@ from yacs.config import CfgNode
 from ..utils.errors import UserError, quoted, suggest
 from ..utils.yaml_reader import read_yaml
 
-__all__ = ["COMMAND_LINE", "merge_file", "merge_opts"]
+__all__ = ["COMMAND_LINE", "SKIP", "merge_file", "merge_opts"]
 
 Aliases = Mapping[str, str] | None
+Read = Callable[[str, Any, str], Any]
 Sources = dict[str, str] | None
+SKIP = object()  # what `read` of `merge_file` returns for a value that changes nothing
 COMMAND_LINE = "command line"
 LONGEST_LITERAL = 20_000  # characters that are read as a Python literal; what is longer stays text
 
 
-def merge_file(cfg: CfgNode, path: str, aliases: Aliases = None, sources: Sources = None) -> None:
+def merge_file(
+    cfg: CfgNode, path: str, aliases: Aliases = None, sources: Sources = None, read: Read | None = None
+) -> None:
     """Merge a YAML file into ``cfg`` in place.
 
     Args:
@@ -25,6 +29,7 @@ def merge_file(cfg: CfgNode, path: str, aliases: Aliases = None, sources: Source
         path: YAML file.
         aliases: old dotted key or key prefix -> new one, e.g. ``{"TRAINER.SPG": "TRAINER.DPSPG"}``.
         sources: dotted key -> where its value came from; filled in.
+        read: (dotted key, value of the file, path) -> what the value means, `SKIP` for nothing.
 
     Raises:
         UserError: missing or unreadable file, unknown key, value of the wrong type.
@@ -33,7 +38,9 @@ def merge_file(cfg: CfgNode, path: str, aliases: Aliases = None, sources: Source
     if not isinstance(content, dict | None):
         raise UserError(f"config file {path} must hold KEY: value lines, found a {type(content).__name__}")
     for key, value in _leaves(content or {}, cfg, "", aliases):
-        _set(cfg, key, value, path, sources)
+        meant = read(key, value, path) if read else value
+        if meant is not SKIP:
+            _set(cfg, key, meant, path, sources)
 
 
 def merge_opts(

@@ -48,6 +48,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _options(trainer: str) -> str:
     """The options of a registered trainer as a table."""
+    load_plugins("trainers")
     options = trainer_options(TRAINER_REGISTRY.get(trainer))
     heads, widths = ("option", "default", "allowed", "what it does (source)"), (60, 30, 40, 60)
     rows = [

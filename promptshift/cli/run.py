@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from dassl.utils.errors import UserError
 from promptshift.cli import upstream
@@ -88,6 +89,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--extend-cfg", default="", metavar="FILE", help="sets EXTEND_CFG, as train.py's flag does")
     parser.add_argument("--targets", default="", metavar="A,B", help="xd, imagenet_variants: datasets to test on")
     parser.add_argument("--weights", default="", metavar="DIR", help="evaluate the weights in DIR/seed<K>, train none")
+    parser.add_argument(
+        "--model-dir", default="", metavar="DIR", help="evaluate what the run in DIR learnt, train none"
+    )
     parser.add_argument("--train-only", action="store_true", help="leave the evaluation jobs out")
     parser.add_argument("--dry-run", action="store_true", help="show commands and states, run nothing")
     options = parser.parse_intermixed_args(argv)
@@ -157,11 +161,14 @@ def _plan(options: argparse.Namespace) -> Plan:
         raise UserError("command line: TRAINER and DATASET are missing; --help shows the usage")
     trainer, *words = options.words
 
+    folder = os.path.abspath(os.path.expanduser(options.model_dir)) if options.model_dir else ""
+    kept = ["TEST.WEIGHTS", folder] if folder else []
+
     def requested(name: str) -> Request:
         return resolve(
             name,
             trainer,
-            [*words, *(["EXTEND_CFG", options.extend_cfg] if options.extend_cfg else [])],
+            [*words, *(["EXTEND_CFG", options.extend_cfg] if options.extend_cfg else []), *kept],
             options.seeds,
             options.config,
             options.default_config,
@@ -172,6 +179,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     if protocol == "main":
         protocol = main_protocol(requested("main"))
     plan = get_protocol(protocol)(requested(protocol))
+    plan = plan.loading(Path(folder)) if folder else plan
     plan = plan.moved(options.place) if options.place else plan
     return dataclasses.replace(plan, jobs=tuple(job for job in plan.jobs if job.trains)) if options.train_only else plan
 

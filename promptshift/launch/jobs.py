@@ -144,6 +144,11 @@ class Job:
         call = dataclasses.replace(self.call, output_dir=folder, model_dir=model_dir)
         return dataclasses.replace(self, call=call, cfg=cfg)
 
+    def loading(self, folder: Path) -> Job:
+        """Return the same evaluation of the weights in another folder, which waits for nothing."""
+        call = dataclasses.replace(self.call, model_dir=folder)
+        return dataclasses.replace(self, call=call, after=(), always=True)
+
     def found(self) -> Found:
         """Returns what the folder holds, a result of other data than the job would read being stale."""
         return inspect(self.output_dir, self.cfg.get("DATASET", {}).get("ROOT", ""))

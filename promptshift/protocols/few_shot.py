@@ -85,9 +85,8 @@ def stem_of(request: Request) -> Path:
     """Returns `<CFG>_<S>shots`, for CoOp and ProGrad with `nctx<N>_csc<C>_ctp<P>` below it."""
     block = _COOP_FOLDERS.get(request.trainer)
     context = [f"TRAINER.{block}.{key}" for key in ("N_CTX", "CSC", "CLASS_TOKEN_POSITION")] if block else []
-    stem = Path(
-        f"{request.stem('DATASET.NUM_SHOTS', request.method_key, *context)}_{request.cfg.DATASET.NUM_SHOTS}shots"
-    )
+    named = ("DATASET.NUM_SHOTS", request.method_key, *context)
+    stem = Path(f"{request.stem(*named)}_{request.cfg.DATASET.NUM_SHOTS}shots")
     if block is None:
         return stem
     coop = request.cfg.TRAINER[block]

@@ -42,6 +42,19 @@ class Plan:
         places = {job.output_dir: root / place(job.output_dir.relative_to(root)) for job in self.jobs}
         return dataclasses.replace(self, jobs=tuple(job.moved(places[job.output_dir], places) for job in self.jobs))
 
+    def loading(self, folder: Path) -> Plan:
+        """Return the evaluations alone, of what the run in a folder learnt; nothing is trained.
+
+        Raises:
+            UserError: there is no such folder, or the plan evaluates nothing.
+        """
+        if not folder.is_dir():
+            raise UserError(f"--model-dir {folder}: there is no such folder")
+        tests = [job for job in self.jobs if not job.trains]
+        if not tests:
+            raise UserError(f"--model-dir {folder}: this plan trains and tests in one, nothing loads weights")
+        return dataclasses.replace(self, jobs=tuple(job.loading(folder) for job in tests))
+
     def __post_init__(self) -> None:
         """A plan that can never end is a mistake of the protocol: two jobs of one name, a need that comes later."""
         earlier: set[str] = set()

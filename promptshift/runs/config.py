@@ -17,6 +17,7 @@ from dassl.utils.yaml_reader import read_yaml
 from promptshift.paths import load_plugins
 from promptshift.runs.declared_keys import extend_cfg
 from promptshift.runs.options import complete
+from promptshift.runs.released import released_value
 
 # what may differ between two runs of the same configuration: places, speed and talk
 _NOT_HASHED = (
@@ -24,6 +25,7 @@ _NOT_HASHED = (
     "RESUME",
     "DATASET.ROOT",
     "DATASET.DOWNLOAD",
+    "DATASET.TPT",
     "DATALOADER.NUM_WORKERS",
     "USE_CUDA",
     "VERBOSE",
@@ -149,7 +151,7 @@ def _of_files(trainer: type, extension: str, *paths: str) -> tuple[CN, dict]:
     extend_cfg(cfg, extension, getattr(trainer, "BLOCK", ""))
     declared = cfg.EXTEND_CFG
     for path in filter(None, paths):
-        merge_file(cfg, path, aliases=getattr(trainer, "KEY_ALIASES", {}), sources=sources)
+        merge_file(cfg, path, getattr(trainer, "KEY_ALIASES", {}), sources, released_value)
         if cfg.EXTEND_CFG != declared:  # a file of settings names no code
             raise UserError(f"{path}: EXTEND_CFG is given on the command line only: --extend-cfg FILE")
     return cfg, sources
@@ -214,6 +216,8 @@ def _dataset_flags_as_opts(args: argparse.Namespace) -> list:
             print(f"{flag} {' '.join(codes)}: {codes[0]} is used, the first, as in SPG")
             given[flag] = codes[:1]
     used, unused = list(given)[::-1] if args.eval_only else list(given)
+    if args.eval_only and not given[used]:  # SPG's scripts call the dataset that they test so
+        used, unused = unused, used
     if given[unused] and given[unused] != given[used]:
         raise UserError(
             f"{unused} {given[unused][0]}: {'with' if args.eval_only else 'without'} --eval-only a run "

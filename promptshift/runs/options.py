@@ -22,6 +22,7 @@ PROJECT_KEYS = dict(
         DOWNLOAD=flag(True, about="try to download what is missing"),
         FINGERPRINT=text("", about="names the images a stage was made from"),
         FOLDER=text("", about="FolderDG: the folder of your own images, below DATASET.ROOT"),
+        TPT=text("", about="accepted for PromptAlign's files; DATASET.NAME says which images are tested"),
         TEST_ALL=flag(False, about="test on every image of the targets, also where they are the sources"),
         PARTIAL=flag(False, about="run on part of a known dataset's images; every table says so"),
         VARIANT=text("", about="a dataset's other version (DomainNet: full)"),

@@ -72,10 +72,10 @@ def tpt(datasets: str, *more: str) -> list[Call]:
     found = []
     for asked in test_time(datasets, *more):
         dataset, *options = asked.words
-        tested = asked.flags.get("targets", dataset)
-        if not (len(options) % 2 or is_mini_world(tested)):
-            asked = asked.replace(words=(dataset, "RN50", *options))
-        found.append(asked.replace(seeds=("0",)))
+        backbone = options.pop(0) if len(options) % 2 else "RN50"
+        if not is_mini_world(asked.flags.get("targets", dataset)):
+            options += ["MODEL.BACKBONE.NAME", backbone]  # TPT has no folders of its own: each backbone has one here
+        found.append(asked.replace(words=(dataset, *options), seeds=("0",)))
     return found
 
 

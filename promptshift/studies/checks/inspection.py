@@ -44,12 +44,12 @@ def words(bench: Bench) -> list[Outcome]:
     ]
 
 
-def nearest_words(clip, contexts: Tensor) -> list[list[tuple[str, float]]]:
-    """Return the nearest words, and their distances, of each context vector (M, D)."""
+def nearest_words(clip, contexts: Tensor, count: int = NEAREST) -> list[list[tuple[str, float]]]:
+    """Return the nearest words, `count` of them, and their distances, of each context vector (M, D)."""
     vocabulary = torch.arange(clip.text.token_embedding.num_embeddings, device=clip.device)
     table = clip.embed_tokens(vocabulary).float()  # (V, D)
     distances = torch.cdist(contexts.to(table), table)  # (M, V)
-    values, tokens = distances.topk(NEAREST, largest=False)
+    values, tokens = distances.topk(count, largest=False)
     decoder = clip.tokenizer.decoder
     return [
         [(decoder[token].replace("</w>", ""), distance) for token, distance in zip(row, near)]

@@ -97,6 +97,8 @@ def test_spg_s_flags_for_whole_datasets():
     assert trained.NAME == "DomainNet" and len(trained.SOURCE_DOMAINS) == len(trained.TARGET_DOMAINS) == 6
     tested = build_cfg([*BASE, *flags[2:], "--eval-only", "--model-dir", "m"])[0].DATASET
     assert tested.NAME == "PACS" and tested.TEST_ALL and len(tested.TARGET_DOMAINS) == 4
+    of_scripts = build_cfg([*BASE, "--source-datasets", "v", "--eval-only", "--model-dir", "m"])[0].DATASET
+    assert of_scripts.NAME == "VLCS" and of_scripts.TEST_ALL and len(of_scripts.TARGET_DOMAINS) == 4
     with pytest.raises(UserError, match="--source-datasets: invalid choice: 'x'"):
         build_cfg([*BASE, "--source-datasets", "x"])
 
