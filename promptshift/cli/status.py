@@ -2,7 +2,7 @@
 
 FOLDER is $OUTPUT or output/ by default. Everything is read from the folders, so that any terminal and any machine that
 sees them will do. A running one is shown with its start, the epoch that it has reached and the process and machine
-that run it; a waiting one has its turn still to come, with a driver that lives or in a queue; a failed one is shown with
+that run it; a waiting one has its turn still to come, with a living driver or in a queue; a failed one is shown with
 its error line. `stale` is what should run and of which nothing is heard: its machine or its process was killed. `not
 finished` is what was ended from outside, and what `promptshift train` runs by hand, without a lock. The same command
 that began a run resumes it.
