@@ -64,6 +64,6 @@ def read_ended(folder: Path, batch: str) -> Outcome | None:
 def _write(path: Path, content: dict) -> None:
     """Write whole or not at all; not forced to the disk, since the loss of it costs a second submission alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{path.name}.new")  # each of the two files has one writer at a time
     temporary.write_text(json.dumps(content))
     os.replace(temporary, path)
