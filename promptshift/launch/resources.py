@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,7 @@ def resources(launcher: str, path: str = "", words: Sequence[str] = ()) -> dict[
         content = read_yaml(file) or {}
         if not isinstance(content, dict):
             raise UserError(f"{file} holds no keys, allowed: {', '.join(keys) or 'none'}")
+        _refuse_clock(file)
         for key, value in content.items():
             found[_checked(launcher, str(key), value, str(file))] = value
     for word, text in zip(words[::2], words[1::2], strict=True):
@@ -148,9 +150,15 @@ def split_launch_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _value(text: str, usual: Any) -> Any:
     """Return what a word stands for; one for a key of text is that text, whatever it looks like."""
     try:
-        return text if isinstance(usual, str) else yaml.load(text, Loader=PlainLoader)
+        return text if isinstance(usual, str) or ":" in text else yaml.load(text, Loader=PlainLoader)
     except (yaml.YAMLError, ValueError, TypeError):
         return text  # refused where a number is expected
+
+
+def _refuse_clock(file: Path) -> None:
+    """Refuse 4:00:00, which sbatch takes for hours, minutes and seconds and YAML for the number 14400."""
+    if clock := re.search(r"^TIME\s*:\s*(\d+:\S+)", file.read_text(encoding="utf-8"), re.MULTILINE):
+        raise UserError(f"{PREFIX}TIME ({file}): {clock[1]}, allowed: {_MINUTES.allowed}")
 
 
 def _checked(launcher: str, key: str, value: Any, source: str) -> str:
