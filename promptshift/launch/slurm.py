@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -120,7 +121,7 @@ class Slurm:
         executor = self._slurm.SlurmExecutor(folder=folder, max_num_timeout=_TIMEOUTS)
         try:
             executor.update_parameters(**_parameters(self.resources, batch, max(len(pack.orders) for pack in packs)))
-            with executor.batch():
+            with contextlib.redirect_stderr(io.StringIO()), executor.batch():  # it repeats what sbatch says
                 jobs = [executor.submit(pack) for pack in packs]
         except Exception as error:  # submitit raises what sbatch printed, as several kinds
             for pack in packs:
