@@ -50,6 +50,7 @@ setup(
         "gdown",  # datasets that live on Google Drive
         "tabulate",  # result tables
         "tqdm",  # progress bars
+        "rich",  # live tables of running jobs
         "scikit-learn",  # macro F1, k-means, logistic regression, t-SNE
         "scipy",  # Hungarian matching, paired tests
         "matplotlib",  # figures
@@ -61,11 +62,14 @@ setup(
         "filelock",  # one writer per shared stage, on every platform
     ],
     extras_require={
+        "slurm": ["submitit>=1.5"],  # jobs in a Slurm queue
+        "ray": ["ray"],  # jobs on a Ray cluster
         "test": [
             "pytest",
             "pytest-xdist",  # several processes
             "ruff",
             "hypothesis",  # files that nobody thought of, for the readers of what other people send
-        ]
+            "submitit>=1.5",  # its local executor is quick; tests marked slurm and ray need a cluster
+        ],
     },
 )

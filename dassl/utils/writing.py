@@ -5,6 +5,8 @@ import errno
 import fcntl
 import os
 import re
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +16,8 @@ from .errors import UserError, WriteError, shorten
 __all__ = ["atomic_path", "lock", "remove_stale_temporaries", "write_problem", "writing"]
 
 _TEMPORARY = re.compile(r"\.tmp-\d+-.+", re.DOTALL)
+_HOLDER = ".held"
+_LONGEST_NAME = 60  # characters of a temporary folder's name, which need not be unique by its end
 _FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk is full: the quota is used up",
@@ -28,39 +32,59 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix) and rename it over ``path`` when the block succeeds.
 
     A reader never sees a half-written file, not even after a power cut; on an exception the temporary file is removed,
-    and what a killed process left is removed by the next one that writes to the folder.
+    and what a killed process left is removed by the next one that writes to the folder. Several processes, on several
+    machines, may write to one folder and to one path.
 
     Raises:
         WriteError: the disk is full, or the folder cannot be written to.
     """
     path = Path(path)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     with writing(path):
         os.makedirs(path.parent, exist_ok=True)
         remove_stale_temporaries(path.parent)
-        held = _opened(temporary)
-        try:
+        with _own_folder(path) as folder:
+            temporary = folder / path.name
+            os.close(os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666))
             yield temporary
             _to_disk(temporary)
             os.replace(temporary, path)
-        finally:
-            os.close(held)
-            with contextlib.suppress(OSError):
-                temporary.unlink()
 
 
-def _opened(temporary: Path) -> int:
-    """Create a temporary file and lock it; again where another process swept it before it was locked."""
-    while True:
-        held = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
-        with contextlib.suppress(OSError):  # some file systems have no locks
-            fcntl.flock(held, fcntl.LOCK_EX)  # who sweeps holds it for a moment
-        try:
-            if os.path.samestat(os.fstat(held), os.stat(temporary)):
-                return held
-        except FileNotFoundError:
-            pass
+@contextlib.contextmanager
+def _own_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path``, held by a locked file in it and removed at the end.
+
+    The lock is not on the temporary file itself: libraries such as safetensors put another file in its place.
+    """
+    taken = None
+    while taken is None:
+        folder = path.with_name(f".tmp-{secrets.randbelow(10**9)}-{path.name}"[:_LONGEST_NAME])
+        taken = _take(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(taken)
+
+
+def _take(folder: Path) -> int | None:
+    """Make a folder and hold it; return the holder's descriptor, None where the name is taken or was swept at once."""
+    try:
+        os.mkdir(folder)
+        held = os.open(folder / _HOLDER, os.O_RDWR | os.O_CREAT, 0o666)
+    except (FileExistsError, FileNotFoundError):
+        return None
+    if lock(held) and not _is_at(held, folder / _HOLDER):
         os.close(held)
+        return None
+    return held
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def lock(descriptor: int) -> bool:
@@ -97,13 +121,20 @@ def remove_stale_temporaries(folder: str | os.PathLike, subfolders: bool = False
 
 
 def _remove_if_stale(path: str) -> None:
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            if lock(descriptor):
-                os.unlink(path)
-        finally:
-            os.close(descriptor)
+    """Remove a temporary that nobody holds: a folder as :func:`atomic_path` makes it, or a file, as it once did."""
+    holder = os.path.join(path, _HOLDER) if os.path.isdir(path) else path
+    try:
+        descriptor = os.open(holder, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.rmdir(path)  # killed between the folder and its holder
+        return
+    try:
+        if lock(descriptor):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if holder != path else os.unlink(path)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

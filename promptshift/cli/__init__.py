@@ -2,7 +2,7 @@
 
     run         a protocol for a trainer on a dataset, ending in its table
     train       one run, with the flags of CoOp's train.py
-    status      which runs are done, running, failed or not finished
+    status      which runs are done, running, waiting, failed or stale
     predict     class probabilities of images from a finished run
     data        which datasets there are, whether one is complete, and getting one
     prototypes  what PromptAlign and PromptSync compare test images with

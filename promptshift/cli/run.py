@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils.errors import UserError
-from promptshift.cli import upstream
+from promptshift.cli import launching, upstream
 from promptshift.cli.command import Parser, answer, is_dry_run
+from promptshift.launch.driver import Driver
 from promptshift.launch.jobs import Job
-from promptshift.launch.local import Runner
+from promptshift.launch.resources import Choice
 from promptshift.launch.stage_jobs import with_stages
 from promptshift.paths import is_installed
 from promptshift.protocols.config_files import is_mini_world
@@ -24,6 +25,7 @@ from promptshift.protocols.request import Request, resolve
 _EPILOG = f"""\
 words after the protocol:
   TRAINER DATASET [BACKBONE] [KEY VALUE ...]   an odd number of words after DATASET begins with BACKBONE
+  LAUNCH.KEY VALUE asks the launcher for something, e.g. LAUNCH.TIME 600
   DATASET may be several names with commas between them, or "all" (CoOp's eleven), where the protocol is base_to_new
   main: multi_source for a dataset with several domains, base_to_new for others
   coop_main: CoOp's main.sh, the same as --as coop_main CoOp
@@ -35,8 +37,7 @@ environment:
   DATA    folder with the datasets (default: data/ of the checkout; of the current folder where there is none)
   OUTPUT  folder to write to (default: output/ of the same)
   SEEDS   seeds, e.g. "1 2 3" (the default)
-  GPUS    devices to use in turn, e.g. "0 1"
-  JOBS    how many jobs run at the same time (default: one per device in GPUS, otherwise 1)
+{launching.HELP.rstrip()}
   CFG     name of the trainer's configuration file
   DRY_RUN 1 for --dry-run
 
@@ -58,16 +59,17 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] | None = None
 
     def run(words: Sequence[str]) -> int:
         options = _parse(list(words))
+        launch = launching.choice(options, command)
         plans = [(_plan(call), call) for call in _calls(options)]
         if options.dry_run:
             show_jobs([job for plan, _ in plans for job in with_stages(plan.jobs)])
             return 0
-        return next((status for plan, call in plans if (status := _run(plan, call, command))), 0)
+        return next((status for plan, call in plans if (status := _run(plan, call, launch))), 0)
 
     try:
         return answer(run, sys.argv[1:] if argv is None else argv)
-    except KeyboardInterrupt:
-        print("interrupted: all jobs were ended; run the same command again to go on", file=sys.stderr)
+    except KeyboardInterrupt as end:
+        print(launching.interrupted(end), file=sys.stderr)
         return 130
 
 
@@ -78,7 +80,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("words", nargs="*", help="see below")
     parser.add_argument("--as", dest="form", default="", metavar="FORM", help="take the words of a public script")
     parser.add_argument("--seeds", nargs="+", metavar="SEED", default=_seeds_of_environment())
-    parser.add_argument("--jobs", default=os.environ.get("JOBS", ""), help="how many run at the same time")
+    launching.add_options(parser)
     parser.add_argument("--config", default=os.environ.get("CFG", ""), help="configuration file's name")
     parser.add_argument(
         "--default-config",
@@ -98,8 +100,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     options.said, options.place = (), None
     _give_back_words(options)
     options.dry_run = is_dry_run(options)
-    options.gpus = os.environ.get("GPUS", "").split()
-    options.jobs = _integer("--jobs (or JOBS)", options.jobs or str(len(options.gpus) or 1), least=1)
     return options
 
 
@@ -192,10 +192,10 @@ def show_jobs(jobs: Sequence[Job]) -> None:
         print(f"{program} {shlex.join(job.argv)}")
 
 
-def _run(plan: Plan, options: argparse.Namespace, command: Sequence[str] | None) -> int:
+def _run(plan: Plan, options: argparse.Namespace, launch: Choice) -> int:
     """Runs the plan, prints its table and writes it beside the results."""
     jobs = with_stages(plan.jobs, unfinished=True)
-    failed = Runner(jobs, options.jobs, options.gpus, command).run()
+    failed = Driver(jobs, launch.make()).run()
     if options.train_only:
         return _report(failed, jobs)
     records = {job.name: record for job in plan.jobs if (record := job.record()) is not None}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dassl.utils.errors import UserError
+from promptshift.cli import launching
 from promptshift.cli.command import Parser, answer, is_dry_run
 from promptshift.cli.run import show_jobs
 from promptshift.launch.jobs import Job
@@ -20,7 +21,7 @@ from promptshift.studies.registry import get_study, studies
 
 _EPILOG = """\
 What it needs is run first, as the protocols run it; what has been run is used again. DATASET [BACKBONE] [KEY VALUE ...]
-and the environment variables DATA, OUTPUT, SEEDS, GPUS, JOBS and CFG mean what they mean for
+and the environment variables DATA, OUTPUT, SEEDS, GPUS, JOBS, LAUNCHER and CFG mean what they mean for
 `promptshift run`; BACKBONE may be any open_clip `model:pretrained` pair, such as
 ViT-B-32:laion2b_s34b_b79k. The numbers, the picture and the verdict go to $OUTPUT/figures/, from where
 `promptshift report` takes them. --dry-run (or DRY_RUN=1) shows the runs up to the first that the choice of further
@@ -58,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Answers one study: 0 when done, 2 after bad input or a failed run (one line on stderr), 130 after Ctrl-C."""
     try:
         return answer(_main, argv)
-    except KeyboardInterrupt:
-        print("interrupted: all jobs were ended; run the same command again to go on", file=sys.stderr)
+    except KeyboardInterrupt as end:
+        print(launching.interrupted(end), file=sys.stderr)
         return 130
 
 
@@ -69,7 +70,7 @@ def _main(argv: Sequence[str] | None) -> int:
     parser.add_argument("name", metavar="NAME", help="see below")
     parser.add_argument("words", nargs="*", default=[], metavar="WORD", help="DATASET [BACKBONE] [KEY VALUE ...]")
     parser.add_argument("--seeds", nargs="+", default=os.environ.get("SEEDS", "1 2 3").split(), metavar="SEED")
-    parser.add_argument("--jobs", default=os.environ.get("JOBS", ""), help="how many run at the same time")
+    launching.add_options(parser)
     parser.add_argument("--config", default=os.environ.get("CFG", ""), help="name of the trainers' configuration file")
     parser.add_argument("--dry-run", action="store_true", help="show what would be run, run nothing")
     options = parser.parse_intermixed_args(sys.argv[1:] if argv is None else list(argv))
@@ -102,10 +103,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _bench(options: argparse.Namespace) -> Bench:
     """Returns the bench that the command line and the environment ask for."""
-    gpus = os.environ.get("GPUS", "").split()
-    jobs = options.jobs or str(len(gpus) or 1)
-    if not jobs.isdecimal() or int(jobs) < 1:
-        raise UserError(f"--jobs (or JOBS): {jobs!r}, allowed: whole numbers of at least 1")
+    launch = launching.choice(options)
     for seed in options.seeds:
         if not seed.isdecimal():
             raise UserError(f"--seeds (or SEEDS): {seed!r}, allowed: whole numbers of at least 0")
@@ -113,4 +111,4 @@ def _bench(options: argparse.Namespace) -> Bench:
         raise UserError("SEEDS is empty, allowed: one or more whole numbers, e.g. SEEDS='1 2 3'")
     seeds = list(dict.fromkeys(map(int, options.seeds)))
     kind = _DryBench if options.dry_run else Bench
-    return kind(options.words, seeds, int(jobs), gpus, options.config)
+    return kind(options.words, seeds, config=options.config, launch=launch)

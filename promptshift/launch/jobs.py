@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
-import fcntl
 import functools
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from yacs.config import CfgNode
 
-from dassl.utils.errors import UserError
+from promptshift.launch.locks import LOCK_NAME, STAGE_LOCK_NAME, Locked, is_locked, lock
 from promptshift.results.collect import Found, inspect
 from promptshift.results.record import Record
 
+__all__ = ["LOG_NAME", "Call", "Job", "Locked", "State", "is_locked", "last_start", "lock"]
+
 LOG_NAME = "job.log"  # what the run printed; not log.txt, which belongs to the run itself
-_LOCK_NAME = ".lock"
-_STAGE_LOCK_NAME = ".job.lock"  # of a sweep that makes a stage; the run that makes it holds the other one
+STARTED = "==== started "  # begins the line in front of what each start of a run printed
 
 
 class State(enum.Enum):
@@ -122,7 +120,7 @@ class Job:
     @property
     def lock_name(self) -> str:
         """File in the folder whose lock the job's process holds from its start to its end."""
-        return _STAGE_LOCK_NAME if self.call.stage else _LOCK_NAME
+        return STAGE_LOCK_NAME if self.call.stage else LOCK_NAME
 
     @property
     def trains(self) -> bool:
@@ -180,50 +178,7 @@ class Job:
         return State.FAILED if started else State.NOT_STARTED
 
 
-class Locked(Exception):
-    """Another process runs the job of this folder."""
-
-
-@contextlib.contextmanager
-def lock(folder: Path, name: str = _LOCK_NAME) -> Iterator[int]:
-    """Holds the lock of an output folder, creating the folder; yields the lock's file descriptor.
-
-    A child that inherits the descriptor keeps the lock for as long as it lives, so that a sweep that is
-    killed does not leave its running job up for grabs.
-
-    Raises:
-        Locked: another process holds it.
-        UserError: the folder cannot be created or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); set OUTPUT to a writable folder") from None
-    try:
-        if not _acquire(descriptor):
-            raise Locked(f"{folder} is in use by another process")
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def is_locked(folder: Path, name: str = _LOCK_NAME) -> bool:
-    """Returns whether some process holds the lock of an output folder."""
-    try:
-        descriptor = os.open(folder / name, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _acquire(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _acquire(descriptor: int) -> bool:
-    """Tries to take the lock without waiting; closing the last copy of the descriptor gives it back."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def last_start(log: str) -> str:
+    """Returns what the last start of a run printed: the part of its job.log behind the line that begins it."""
+    _, found, text = f"\n{log}".rpartition(f"\n{STARTED}")
+    return text.partition("\n")[2] if found else log

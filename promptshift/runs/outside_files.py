@@ -73,7 +73,7 @@ def _mini_file(backbone: str) -> Path:
         return path
     with atomic_path(output_root() / "clip" / name) as temporary:
         torch.save(load_mini_state_dict(name=backbone), temporary)
-        path = temporary.parent / hashlib.sha256(temporary.read_bytes()).hexdigest() / name
+        path = output_root() / "clip" / hashlib.sha256(temporary.read_bytes()).hexdigest() / name
         path.parent.mkdir(exist_ok=True)
         with atomic_path(path) as copy:
             shutil.copy(temporary, copy)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils.errors import UserError
+from promptshift.launch.driver import Driver
 from promptshift.launch.jobs import Job
-from promptshift.launch.local import Runner
+from promptshift.launch.resources import Choice
 from promptshift.launch.stage_jobs import with_stages
 from promptshift.protocols.registry import get_protocol
 from promptshift.protocols.request import Request, resolve, split_words
@@ -54,6 +55,7 @@ class Bench:
         gpus: devices to use in turn.
         config: name of the trainers' configuration file, "" for the usual one.
         command: program that runs one job; `train.py` when None.
+        launch: where jobs run; on this machine, as the arguments above say, when None.
     """
 
     def __init__(
@@ -64,10 +66,11 @@ class Bench:
         gpus: Sequence[str] = (),
         config: str = "",
         command: Sequence[str] | None = None,
+        launch: Choice | None = None,
     ) -> None:
         self.dataset, self.backbone, self.options = split_words(words)
-        self.seeds, self.slots, self.gpus = tuple(seeds), slots, tuple(gpus)
-        self.config, self.command = config, command
+        self.seeds, self.config = tuple(seeds), config
+        self.launch = launch or Choice(slots=slots, gpus=tuple(gpus), command=command)
 
     def request(self, trainer: str, *options: str, protocol: str = PROTOCOL) -> Request:
         """Return the request of a trainer on the bench's dataset, `options` after the user's own."""
@@ -106,7 +109,7 @@ class Bench:
         Raises:
             UserError: a job failed, or another process is running it; the line names it.
         """
-        Runner(with_stages(jobs, unfinished=True), self.slots, self.gpus, self.command).run()
+        Driver(with_stages(jobs, unfinished=True), self.launch.make()).run()
         done: Runs = {}
         for job in jobs:
             record = job.record()

@@ -108,6 +108,25 @@ def test_sweeping_all_the_time_costs_no_writer_its_file(tmp_path):
     assert {path.read_text() for path in tmp_path.iterdir()} == {"all of it"} and len(os.listdir(tmp_path)) == 200
 
 
+MANY = """
+import sys, numpy
+from safetensors.numpy import save_file
+from dassl.utils.writing import atomic_path
+for _ in range(20):
+    with atomic_path(sys.argv[1]) as temporary:
+        save_file({"a": numpy.zeros(100)}, temporary)
+"""
+
+
+def test_many_processes_write_one_file_at_the_same_time(tmp_path):
+    """Each sweeps what others left, and safetensors puts another file in the place of the temporary one."""
+    command = [sys.executable, "-c", MANY, str(tmp_path / "file.safetensors")]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.communicate(timeout=300)[1] == "" and process.returncode == 0
+    assert os.listdir(tmp_path) == ["file.safetensors"]
+
+
 def test_leftovers_in_the_folders_of_a_run_are_swept(tmp_path):
     (tmp_path / "model").mkdir()
     stale = [tmp_path / ".tmp-1-result.json", tmp_path / "model" / ".tmp-99-model.pth.tar-2"]

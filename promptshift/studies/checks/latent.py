@@ -173,10 +173,8 @@ def skewed_bench(bench: Bench) -> Bench:
     other = Bench(
         ["my_folder", *([bench.backbone] if bench.backbone else []), *bench.options, "DATASET.FOLDER", name],
         bench.seeds,
-        bench.slots,
-        bench.gpus,
-        bench.config or request.config_file.stem,
-        bench.command,
+        config=bench.config or request.config_file.stem,
+        launch=bench.launch,
     )
     return other
 
