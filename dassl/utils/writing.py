@@ -74,7 +74,9 @@ def _take(folder: Path) -> int | None:
         held = os.open(folder / _HOLDER, os.O_RDWR | os.O_CREAT, 0o666)
     except (FileExistsError, FileNotFoundError):
         return None
-    if lock(held) and not _is_at(held, folder / _HOLDER):
+    with contextlib.suppress(OSError):  # some file systems have no locks
+        fcntl.flock(held, fcntl.LOCK_EX)  # who sweeps holds it for a moment
+    if not _is_at(held, folder / _HOLDER):
         os.close(held)
         return None
     return held

@@ -74,7 +74,7 @@ def test_atomic_path_replaces_at_the_end_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "a.txt"
     with atomic_path(path) as temporary:
         temporary.write_text("one")
-        assert not path.exists() and temporary.parent == path.parent and temporary.suffix == ".txt"
+        assert not path.exists() and temporary.parent.parent == path.parent and temporary.suffix == ".txt"
     with pytest.raises(RuntimeError), atomic_path(str(path)) as temporary:
         temporary.write_text("two")
         raise RuntimeError

@@ -145,11 +145,11 @@ def test_a_trainer_may_choose_by_its_configuration(tmp_path):
 
 def test_what_builds_on_another_method_names_it_in_its_folder(tmp_path):
     folders = [
-        plan_of("base_to_new", "DPC", "eurosat", "TRAINER.DPC.BACKBONE", name).jobs[0].output_dir
+        plan_of("base_to_new", "DPC", "dtd", "TRAINER.DPC.BACKBONE", name).jobs[0].output_dir
         for name in ("CoOp", "MaPLe")
     ]
     assert folders == [
-        tmp_path / f"base2new/train_base/eurosat/shots_16/DPC_{name}/default/seed1" for name in ("CoOp", "MaPLe")
+        tmp_path / f"base2new/train_base/dtd/shots_16/DPC_{name}/default/seed1" for name in ("CoOp", "MaPLe")
     ]
 
 
