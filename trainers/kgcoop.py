@@ -3,7 +3,8 @@
 from dassl.config.options import at_least, choice, with_defaults
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
-from promptshift.modeling.templates import fill, template_of
+from promptshift.modeling import templates
+from promptshift.modeling.templates import fill
 from promptshift.modeling.towers.text_tower import TextTower
 
 PAPER = "arXiv 2303.13283"
@@ -16,6 +17,11 @@ DISTANCES = {
 
 # where the released trainer's hand-written prompt is not CoOp's
 TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}
+
+
+def template_of(dataset):
+    """The released trainer's hand-written prompt of a dataset."""
+    return TEMPLATES.get(dataset, templates.template_of(dataset))
 
 
 @TRAINER_REGISTRY.register()
@@ -41,8 +47,7 @@ class KgCoOp(SharedContextTrainer):
     KEY_ALIASES = {"TRAINER.COOP": "TRAINER.KGCOOP"}  # the released configurations set CoOp's block
 
     def build_prompts(self, clip, classnames):
-        dataset = self.cfg.DATASET.NAME
-        texts = fill(TEMPLATES.get(dataset, template_of(dataset)), classnames)
+        texts = fill(template_of(self.cfg.DATASET.NAME), classnames)
         self.hand_features = TextTower(clip, self.cfg.MODEL.TEXT_CHUNK).encode_texts(texts)  # (K, E)
         return super().build_prompts(clip, classnames)
 
