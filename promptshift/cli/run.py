@@ -14,13 +14,15 @@ from dassl.utils.errors import UserError
 from promptshift.cli import launching, upstream
 from promptshift.cli.command import Parser, answer, is_dry_run
 from promptshift.launch.driver import Driver
-from promptshift.launch.jobs import Job
+from promptshift.launch.jobs import Job, State
+from promptshift.launch.preflight import look
 from promptshift.launch.resources import Choice
 from promptshift.launch.stage_jobs import with_stages
 from promptshift.paths import is_installed
 from promptshift.protocols.config_files import is_mini_world
 from promptshift.protocols.registry import Plan, get_protocol, main_protocol, protocols
 from promptshift.protocols.request import Request, resolve
+from promptshift.results.collect import inspect
 
 _EPILOG = f"""\
 words after the protocol:
@@ -64,6 +66,9 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] | None = None
         if options.dry_run:
             show_jobs([job for plan, _ in plans for job in with_stages(plan.jobs)])
             return 0
+        if command is None:
+            for line in look([job for plan, _ in plans for job in plan.jobs]):
+                print(line)
         return next((status for plan, call in plans if (status := _run(plan, call, launch))), 0)
 
     try:
@@ -188,8 +193,18 @@ def show_jobs(jobs: Sequence[Job]) -> None:
     """Prints every job's state and command."""
     program = "promptshift train" if is_installed() else "python train.py"
     for job in jobs:
-        print(f"# {job.name}: {job.state().value}")
+        print(f"# {job.name}: {_state(job)}")
         print(f"{program} {shlex.join(job.argv)}")
+
+
+def _state(job: Job) -> str:
+    """Returns a job's state in words; what somebody else left in its folder is no failure of this job."""
+    found = inspect(job.output_dir)
+    if job.state() is State.FAILED and found.record is not None:
+        return f"{State.NOT_STARTED.value} (its folder holds a finished run of another configuration)"
+    if job.state() is State.FAILED and not job.log.exists() and not (job.output_dir / "config.yaml").exists():
+        return f"{State.NOT_STARTED.value} (its folder holds a run of another repository)"
+    return job.state().value
 
 
 def _run(plan: Plan, options: argparse.Namespace, launch: Choice) -> int:
