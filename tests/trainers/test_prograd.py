@@ -130,7 +130,7 @@ def test_the_released_keys_are_understood(build):
 @pytest.mark.parametrize(
     ("opts", "words"),
     [
-        (["TRAINER.PROGRAD.N_CTX", 3], ["N_CTX", "3", "4 and more"]),
+        (["TRAINER.PROGRAD.CTX_INIT", True, "TRAINER.PROGRAD.N_CTX", 3], ["N_CTX", "3", "4 and more"]),
         (["TRAINER.PROGRAD.T", 0.0], ["TRAINER.PROGRAD.T", "0.0", "above 0"]),
         (["TRAINER.PROGRAD.LAMBDA", -1.0], ["TRAINER.PROGRAD.LAMBDA", "-1.0", "0 and more"]),
         (["LOSS.NAME", "kl"], ["TRAINER.PROGRAD.RELEASED.LOSS", "kl", "prograd"]),
