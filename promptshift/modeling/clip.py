@@ -14,7 +14,7 @@ from dassl.utils.errors import UserError, shorten, suggest
 from promptshift.modeling import allowed
 from promptshift.modeling.architectures import OPENAI_NAMES, complete, known_name
 from promptshift.modeling.embedded import EMBEDDED
-from promptshift.modeling.open_clip_models import build_model, find_model
+from promptshift.modeling.open_clip_models import build_model, build_tokenizer, find_model
 from promptshift.modeling.sources import openai_file
 from promptshift.modeling.weights import architecture, is_finite, read_state_dict
 
@@ -250,19 +250,8 @@ def _named(name: str, path: str, precision: str, device, cache_dir: str | None) 
     wanted = find_model(name, path, cache_dir)
     if not wanted.config:
         return _build(*read_clip(wanted.weights), name, precision, device)
-    tokenizer = _tokenizer(name, wanted.tokenizer, cache_dir)
+    tokenizer = build_tokenizer(name, wanted, cache_dir)
     model = build_model(name, wanted, PRECISIONS[precision])
     _refuse_non_finite(model, name, precision)
     mean, std = wanted.preprocess.get("mean") or MEAN, wanted.preprocess.get("std") or STD
     return FrozenCLIP(model.to(device), tokenizer, name, precision, mean, std)
-
-
-def _tokenizer(name: str, wanted: str, cache_dir: str | None):
-    from open_clip import get_tokenizer
-
-    try:
-        return get_tokenizer(wanted, cache_dir=cache_dir)
-    except Exception as error:  # transformers and huggingface_hub each raise their own
-        raise UserError(
-            f"backbone '{name}': its tokenizer could not be loaded ({type(error).__name__}: {shorten(error)})"
-        ) from error

@@ -36,14 +36,14 @@ class Wanted:
     Attributes:
         config: open_clip's configuration of the model; empty for a CLIP as transformers saves it.
         weights: the weight file or its folder.
-        tokenizer: what `open_clip.get_tokenizer` is asked for.
+        vocabulary: where the tokenizer comes from, if it is one of transformers: a folder, or a name on the hub.
         preprocess: open_clip's settings of the input, `mean` and `std` among them.
         published: whether the weights are open_clip's own for this model, whose positions it may resize.
     """
 
     config: dict
     weights: str | Path
-    tokenizer: str = ""
+    vocabulary: str = ""
     preprocess: dict = field(default_factory=dict)
     published: bool = False
 
@@ -62,22 +62,22 @@ def find_model(name: str, path: str, cache_dir: str | None) -> Wanted:
     if name.startswith(HUB):
         repository = name.removeprefix(HUB)
         config, weights = sources.hub_model(repository, cache_dir)
-        return _described(name, config.parent, path or weights, name)
+        return _described(name, config.parent, path or weights, "")
     if name.startswith(FOLDER):
         folder = Path(name.removeprefix(FOLDER)).expanduser()
         if not folder.is_dir():
             raise UserError(f"MODEL.BACKBONE.NAME: '{shorten(name, 400)}': there is no such folder")
-        return _described(name, folder, path or folder, f"{FOLDER}{folder}")
+        return _described(name, folder, path or folder, str(folder))
     return _listed(name, path, cache_dir)
 
 
-def _described(name: str, folder: Path, weights: str | Path, tokenizer: str) -> Wanted:
-    """The model that the configuration in a folder describes."""
+def _described(name: str, folder: Path, weights: str | Path, vocabulary: str) -> Wanted:
+    """The model that the configuration in a folder describes; `vocabulary` is "" for the one that it names."""
     described = folder / "open_clip_config.json"
     if described.is_file():
         config, preprocess = read_open_clip_config(described)
         _refuse_foreign_text(name, config)
-        return Wanted(config, weights, tokenizer, preprocess)
+        return Wanted(config, weights, vocabulary or config["text_cfg"].get("hf_tokenizer_name", ""), preprocess)
     if is_transformers_clip(folder):
         return Wanted({}, weights)
     raise UserError(
@@ -112,7 +112,8 @@ def _listed(name: str, path: str, cache_dir: str | None) -> Wanted:
         if said is not None:
             _refuse_quick_gelu_mismatch(name, quick_gelu, said)
     weights = path or sources.tagged_file(model, tag, cache_dir)
-    return Wanted(config, weights, model, published, published=not path)
+    vocabulary = config["text_cfg"].get("hf_tokenizer_name", "")
+    return Wanted(config, weights, vocabulary, published, published=not path)
 
 
 def _refuse_foreign_text(name: str, config: dict) -> None:
@@ -144,6 +145,26 @@ def _refuse_quick_gelu_mismatch(name: str, model_quick: bool, trained_quick: boo
         f"MODEL.BACKBONE.NAME: '{name}' would run weights trained {trained} QuickGELU in a model {built} "
         f"it; use '{other}:{tag}'"
     )
+
+
+def build_tokenizer(name: str, wanted: Wanted, cache_dir: str | None):
+    """Return open_clip's tokenizer of a model; only one of transformers may have to be downloaded.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+    text = wanted.config["text_cfg"]
+    try:
+        settings = {"context_length": text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
+        if text.get("hf_tokenizer_name"):
+            return HFTokenizer(wanted.vocabulary, cache_dir=cache_dir, **settings)
+        return SimpleTokenizer(**settings)
+    except Exception as error:  # transformers and huggingface_hub each raise their own
+        raise UserError(
+            f"backbone '{name}': its tokenizer could not be loaded ({type(error).__name__}: {shorten(error)})"
+        ) from error
 
 
 def build_model(name: str, wanted: Wanted, dtype: torch.dtype) -> nn.Module:

@@ -31,7 +31,7 @@ SIZES = recipe.VIT
 
 
 def logits(clip):
-    features = F.normalize(clip.encode_image(recipe.images()), dim=-1)
+    features = F.normalize(clip.encode_image(recipe.images()).float(), dim=-1)
     return clip.logit_scale * features @ TextTower(clip).encode_texts(TEXTS).T
 
 
