@@ -49,7 +49,7 @@ def times_finished(folder):
     return sum(log.read_text().count("Finish training") for log in folder.glob("log.txt*"))
 
 
-def wait_until(true, seconds=300):
+def wait_until(true, seconds=600):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it does not come true"
