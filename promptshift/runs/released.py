@@ -14,6 +14,7 @@ _UNREAD = {
     "TRAINER.PROMPTALIGN.COCOOP": (False, "it starts from MaPLe, whose prompts it aligns"),
 }
 _WORDS = "a photo of a"
+_SWITCHES = ("TRAINER.PROGRAD.CTX_INIT", "TRAINER.TCP.CTX_INIT")  # flags here too
 
 
 def released_value(key: str, value: Any, source: str) -> Any:
@@ -36,7 +37,7 @@ def released_value(key: str, value: Any, source: str) -> Any:
         if value is usual:
             return SKIP
         raise UserError(f"{source}: {key}: {value}, allowed: {usual}; {reason}")
-    if not key.endswith(".CTX_INIT") or not isinstance(value, bool):
+    if not key.endswith(".CTX_INIT") or not isinstance(value, bool) or key in _SWITCHES:
         return value
     if not value:
         return ""
