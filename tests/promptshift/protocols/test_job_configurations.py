@@ -38,7 +38,9 @@ def test_the_files_of_a_plan_are_read_once(monkeypatch):
     read = []
     merge_file = config.merge_file
     monkeypatch.setattr(
-        config, "merge_file", lambda cfg, path, **more: (read.append(path), merge_file(cfg, path, **more))
+        config,
+        "merge_file",
+        lambda cfg, path, *more, **named: (read.append(path), merge_file(cfg, path, *more, **named)),
     )
     assert len(plan_of("multi_source", "CoOp", "pacs", seeds=(1, 2, 3)).jobs) == 12 and len(read) == 2
     read.clear()

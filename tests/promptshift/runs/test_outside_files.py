@@ -235,7 +235,7 @@ def test_a_copied_trainers_folder_with_its_package_file_leaves_every_trainer_in_
     found = json.loads(done.stdout.splitlines()[-1])
     load_plugins()
     ours = {name for name, cls in TRAINER_REGISTRY._obj_map.items() if cls.__module__.startswith("trainers.")}
-    assert len(ours) > 30 and ours == found.keys()
+    assert len(ours) > 30 and ours - {"TCP"} == found.keys()  # the broken file stands in the place of ours
     assert found["CoOp"] == "trainers.coop" and found["MaPLe"] == "trainers.my_maple"
     left_out, took, error = done.stderr.strip().splitlines()[-3:]
     assert done.returncode == 2 and error.startswith("error: TRAINER 'TCP': ") and "tcp.py" in error
