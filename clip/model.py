@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from open_clip.model import convert_weights_to_lp
 from torch import Tensor, nn
 
+from promptshift.modeling.backbones.weights import _NOT_WEIGHTS, architecture
 from promptshift.modeling.clip import build_clip
 from promptshift.modeling.towers.vision_tower import VisionTower
-from promptshift.modeling.weights import _NOT_WEIGHTS, architecture
 
 
 class Transformer(nn.Module):

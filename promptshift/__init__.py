@@ -7,7 +7,7 @@ From Python: `load`, `train`, `results`, `methods`, `datasets` (see `promptshift
 import importlib
 
 from dassl.talk import show
-from promptshift.modeling.embedded import register_embedded
+from promptshift.modeling.backbones.embedded import register_embedded
 
 __version__ = "0.1.0"
 

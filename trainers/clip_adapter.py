@@ -10,7 +10,7 @@ from dassl.utils.errors import UserError
 from promptshift.bases.raw_features import RawFeatures
 from promptshift.modeling.templates import template_of
 from promptshift.modeling.towers.text_tower import TextTower
-from promptshift.runs.public_blocks import precision
+from promptshift.runs.public_files.public_blocks import precision
 
 PAPER = "arXiv 2110.04544"
 

@@ -11,7 +11,7 @@ from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy
 from promptshift.modeling.prompts import PromptTemplate
 from promptshift.modeling.tokens import clean_name, encode
-from promptshift.runs.public_blocks import precision
+from promptshift.runs.public_files.public_blocks import precision
 
 SPG_CODE = "SPG's train_baseline.py"
 

@@ -18,7 +18,7 @@ from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS
 from promptshift.losses import accuracy, negative_label_loss
 from promptshift.modeling.prompts import PromptLearner
 from promptshift.results.diagnostics import negative_margin
-from promptshift.runs.public_blocks import start_words
+from promptshift.runs.public_files.public_blocks import start_words
 
 log = logging.getLogger(f"promptshift.{__name__}")
 

@@ -18,7 +18,7 @@ from promptshift.losses import accuracy
 from promptshift.modeling import latent_domains as latent
 from promptshift.modeling.features import cached_features
 from promptshift.randomness import own_random_state
-from promptshift.runs.public_blocks import precision, start_words
+from promptshift.runs.public_files.public_blocks import precision, start_words
 
 log = logging.getLogger(f"promptshift.{__name__}")
 

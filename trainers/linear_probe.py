@@ -13,7 +13,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.bases.raw_features import RawFeatures
 from promptshift.modeling.features import cached_features
-from promptshift.runs.public_blocks import precision
+from promptshift.runs.public_files.public_blocks import precision
 
 log = logging.getLogger(f"promptshift.{__name__}")
 

@@ -3,7 +3,7 @@
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.multimodal import CoupledPrompts
-from promptshift.runs.public_blocks import PUBLIC_BLOCKS
+from promptshift.runs.public_files.public_blocks import PUBLIC_BLOCKS
 
 
 @TRAINER_REGISTRY.register()

@@ -15,7 +15,7 @@ from promptshift.losses import marginal_entropy, token_alignment
 from promptshift.modeling.multimodal import CoupledPrompts, class_features
 from promptshift.modeling.prototypes import load_prototypes, released_statistics
 from promptshift.modeling.views import most_confident, take_views
-from promptshift.runs.public_blocks import PUBLIC_BLOCKS
+from promptshift.runs.public_files.public_blocks import PUBLIC_BLOCKS
 
 log = logging.getLogger(f"promptshift.{__name__}")
 

@@ -19,7 +19,7 @@ from promptshift.modeling.prompts import PromptTemplate
 from promptshift.modeling.tokens import clean_name
 from promptshift.modeling.towers.vision_tower import VisionPrompts, VisionTower
 from promptshift.runs.finished_run import SAME_DATA
-from promptshift.runs.public_blocks import PUBLIC_BLOCKS
+from promptshift.runs.public_files.public_blocks import PUBLIC_BLOCKS
 from promptshift.runs.stage_runs import load_stage
 from promptshift.runs.stages import Stage, start_aliases
 from promptshift.runs.wrapped_options import block_options, block_pairs

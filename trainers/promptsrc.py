@@ -13,7 +13,7 @@ from promptshift.bases.independent_prompts import IndependentPromptsTrainer
 from promptshift.losses import distillation_kl
 from promptshift.modeling.templates import IMAGENET_60, fill
 from promptshift.modeling.towers.text_tower import TextTower
-from promptshift.runs.public_blocks import PUBLIC_BLOCKS
+from promptshift.runs.public_files.public_blocks import PUBLIC_BLOCKS
 
 
 class WeightedMean:

@@ -12,7 +12,7 @@ from promptshift.losses import entropy, marginal_entropy
 from promptshift.modeling.cache import Entry, SurestCache, cache_logits
 from promptshift.modeling.templates import templates_of
 from promptshift.modeling.towers.text_tower import TextTower
-from promptshift.runs.public_blocks import precision, template_list
+from promptshift.runs.public_files.public_blocks import precision, template_list
 
 CODE = "kdiAAA/TDA: configs/imagenet.yaml"
 

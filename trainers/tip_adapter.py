@@ -17,7 +17,7 @@ from promptshift.modeling.cache import LabelledCache, best_on_grid, correct_on_g
 from promptshift.modeling.features import cached_features
 from promptshift.modeling.templates import templates_of
 from promptshift.modeling.towers.text_tower import TextTower
-from promptshift.runs.public_blocks import precision, template_list
+from promptshift.runs.public_files.public_blocks import precision, template_list
 
 log = logging.getLogger(f"promptshift.{__name__}")
 EPS = 1e-4  # of AdamW, as the released code has it

@@ -10,7 +10,7 @@ from promptshift.losses import marginal_entropy
 from promptshift.modeling.conditional import ConditionalPromptLearner
 from promptshift.modeling.prompts import PromptLearner
 from promptshift.modeling.views import take_views
-from promptshift.runs.public_blocks import precision, start_words
+from promptshift.runs.public_files.public_blocks import precision, start_words
 
 log = logging.getLogger(f"promptshift.{__name__}")
 

@@ -10,7 +10,7 @@ from dassl.utils.errors import UserError, suggest
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import fill, template_of
 from promptshift.modeling.towers.text_tower import TextTower
-from promptshift.runs.public_blocks import precision
+from promptshift.runs.public_files.public_blocks import precision
 
 
 class PadPrompter(nn.Module):

@@ -7,7 +7,7 @@ from dassl.engine import TRAINER_REGISTRY
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.templates import SELECTED, template_of
 from promptshift.modeling.towers.text_tower import TextTower
-from promptshift.runs.public_blocks import precision
+from promptshift.runs.public_files.public_blocks import precision
 
 log = logging.getLogger(f"promptshift.{__name__}")
 

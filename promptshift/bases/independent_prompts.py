@@ -12,7 +12,7 @@ from promptshift.modeling.multimodal import IndependentPrompts
 from promptshift.modeling.templates import fill
 from promptshift.modeling.tokens import clean_name
 from promptshift.modeling.towers.text_tower import TextTower
-from promptshift.runs.public_blocks import PUBLIC_BLOCKS
+from promptshift.runs.public_files.public_blocks import PUBLIC_BLOCKS
 
 INDEPENDENT_DEFAULTS = PUBLIC_BLOCKS["IVLP"]
 

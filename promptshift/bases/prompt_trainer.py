@@ -18,12 +18,13 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_pretrained_weights
 from dassl.utils.errors import UserError, quoted, suggest
 from promptshift.bases.feature_views import feature_view_loader
+from promptshift.bases.input_checks import check_input
 from promptshift.bases.prediction import Prediction, domain_accuracies, joined
 from promptshift.bases.released_state import fit_optimizer
 from promptshift.bases.updates import UpdatingTrainer
 from promptshift.losses import accuracy
+from promptshift.modeling.backbones.embedded import EMBEDDED
 from promptshift.modeling.clip import OPENAI_NAMES, FrozenCLIP, load_clip
-from promptshift.modeling.embedded import EMBEDDED
 from promptshift.modeling.features import cached_features
 from promptshift.paths import output_root
 from promptshift.randomness import own_random_state
@@ -109,7 +110,7 @@ class PromptTrainer(UpdatingTrainer):
         self.precision = self.options.PREC
         self.clip = self._given_clip or self.load_backbone()
         log.info(self.clip.describe())
-        _check_input(cfg, self.clip)
+        check_input(cfg, self.clip)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "amp" else None
         for name, module in self.build_prompts(self.clip, self.dm.dataset.classnames).items():
             module.to(self.device)
@@ -287,16 +288,3 @@ class PromptTrainer(UpdatingTrainer):
             labels: their classes (N,).
         """
         return {}
-
-
-def _check_input(cfg: CN, clip: FrozenCLIP) -> None:
-    """Refuse images of another size than the backbone's; say where they are normalised in another way."""
-    size = tuple(cfg.INPUT.SIZE)
-    if size != (clip.image_size, clip.image_size):
-        raise UserError(
-            f"INPUT.SIZE: {size} does not fit backbone '{clip.name}', which takes "
-            f"({clip.image_size}, {clip.image_size})"
-        )
-    for key, wanted in (("PIXEL_MEAN", clip.mean), ("PIXEL_STD", clip.std)):
-        if any(abs(a - b) > 1e-3 for a, b in zip(cfg.INPUT[key], wanted)):
-            log.warning(f"INPUT.{key} {list(cfg.INPUT[key])} is not what '{clip.name}' was trained on: {list(wanted)}")

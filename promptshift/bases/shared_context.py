@@ -11,7 +11,7 @@ from dassl.utils.errors import UserError
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.prompts import PromptLearner
-from promptshift.runs.public_blocks import PUBLIC_BLOCKS
+from promptshift.runs.public_files.public_blocks import PUBLIC_BLOCKS
 
 SHARED_CONTEXT_DEFAULTS = PUBLIC_BLOCKS["COOP"]
 

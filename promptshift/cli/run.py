@@ -105,6 +105,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     options.said, options.place = (), None
     _give_back_words(options)
     options.dry_run = is_dry_run(options)
+    options.gpus = os.environ.get("GPUS", "").split()
     return options
 
 
@@ -210,6 +211,8 @@ def _state(job: Job) -> str:
 def _run(plan: Plan, options: argparse.Namespace, launch: Choice) -> int:
     """Runs the plan, prints its table and writes it beside the results."""
     jobs = with_stages(plan.jobs, unfinished=True)
+    if launch.name == "local" and options.gpus:  # a public script may name one
+        launch = dataclasses.replace(launch, gpus=options.gpus)
     failed = Driver(jobs, launch.make()).run()
     if options.train_only:
         return _report(failed, jobs)

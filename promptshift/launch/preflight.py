@@ -54,8 +54,8 @@ def _value(cfg: CN, key: str) -> object:
 def _check_size(cfg: CN) -> None:
     """Refuse images of another size than a backbone takes that is known without its weights."""
     from promptshift.mini.weights import SHA256
+    from promptshift.modeling.backbones.embedded import EMBEDDED
     from promptshift.modeling.clip import OPENAI_NAMES
-    from promptshift.modeling.embedded import EMBEDDED
 
     name, size = cfg.MODEL.BACKBONE.NAME, tuple(cfg.INPUT.SIZE)
     if cfg.MODEL.BACKBONE.PATH or name not in (*OPENAI_NAMES, *SHA256):

@@ -12,11 +12,11 @@ from typing import Any
 
 from dassl.utils.errors import UserError, shorten
 from promptshift.launch.children import FAILED, LOST, Outcome, train_command
+from promptshift.launch.cluster.tickets import Ticket, remove_ticket
+from promptshift.launch.cluster.worker import Pack
 from promptshift.launch.driver import SHARED, Order
 from promptshift.launch.jobs import Job
 from promptshift.launch.presence import launch_folder
-from promptshift.launch.tickets import Ticket, remove_ticket
-from promptshift.launch.worker import Pack
 from promptshift.paths import checkout, data_root, is_installed, output_root
 
 _STORE_BYTES = 100_000_000  # of a cluster of our own: nothing large goes through Ray

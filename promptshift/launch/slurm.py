@@ -17,12 +17,12 @@ from typing import Any
 
 from dassl.utils.errors import UserError, shorten
 from promptshift.launch.children import DONE, LOST, Outcome, finished, score, train_command
+from promptshift.launch.cluster.queue import cancel, queued
+from promptshift.launch.cluster.tickets import Ticket, read_ended, read_ticket, remove_ticket
+from promptshift.launch.cluster.worker import Pack
 from promptshift.launch.driver import SHARED, Order
 from promptshift.launch.jobs import Job, is_locked
 from promptshift.launch.presence import launch_folder
-from promptshift.launch.queue import cancel, queued
-from promptshift.launch.tickets import Ticket, read_ended, read_ticket, remove_ticket
-from promptshift.launch.worker import Pack
 from promptshift.paths import checkout, data_root, is_installed, output_root
 
 _ARRAY = 1000  # most tasks of one array: Slurm's own default of MaxArraySize is 1001

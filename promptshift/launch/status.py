@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from promptshift.launch.cluster.tickets import TICKET, read_ended, read_ticket
 from promptshift.launch.jobs import LOG_NAME, is_locked, last_start
 from promptshift.launch.locks import BEAT_SECONDS, LOCK_NAME, Holder, holder
 from promptshift.launch.presence import seen_through
-from promptshift.launch.tickets import TICKET, read_ended, read_ticket
 from promptshift.results.collect import inspect
 
 DONE, RUNNING, WAITING, FAILED = "done", "running", "waiting", "failed"

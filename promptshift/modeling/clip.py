@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from dassl.utils.errors import UserError, shorten, suggest
 from promptshift.modeling import allowed
-from promptshift.modeling.architectures import OPENAI_NAMES, complete, known_name
-from promptshift.modeling.embedded import EMBEDDED
-from promptshift.modeling.open_clip_models import build_model, build_tokenizer, find_model
-from promptshift.modeling.sources import openai_file
-from promptshift.modeling.weights import architecture, is_finite, read_state_dict
+from promptshift.modeling.backbones.architectures import OPENAI_NAMES, complete, known_name
+from promptshift.modeling.backbones.embedded import EMBEDDED
+from promptshift.modeling.backbones.open_clip_models import build_model, build_tokenizer, find_model
+from promptshift.modeling.backbones.sources import openai_file
+from promptshift.modeling.backbones.weights import architecture, is_finite, read_state_dict
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP

@@ -11,7 +11,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import COMMAND_LINE
 from dassl.utils.errors import UserError
-from promptshift.modeling.weights import architecture, read_state_dict
+from promptshift.modeling.backbones.weights import architecture, read_state_dict
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from dassl.utils.yaml_reader import read_yaml
 from promptshift.paths import load_plugins
-from promptshift.runs.declared_keys import extend_cfg
 from promptshift.runs.options import complete
-from promptshift.runs.released import released_value
+from promptshift.runs.public_files.declared_keys import extend_cfg
+from promptshift.runs.public_files.released import released_value
 
 # what may differ between two runs of the same configuration: places, speed and talk
 _NOT_HASHED = (

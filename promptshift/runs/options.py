@@ -10,7 +10,7 @@ from dassl.config import OPTIONS, check_values
 from dassl.config.options import Option, block, choice, flag, options_of, text, whole
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.runs.backbone_name import name_backbone
-from promptshift.runs.public_blocks import CONFIGURED, PUBLIC_BLOCKS
+from promptshift.runs.public_files.public_blocks import CONFIGURED, PUBLIC_BLOCKS
 
 PROJECT_KEYS = dict(
     DETERMINISTIC=flag(False, about="only kernels that repeat exactly, also on a GPU"),

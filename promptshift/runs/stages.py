@@ -17,7 +17,7 @@ from dassl.config import get_cfg_default, merge_file, merge_opts
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.yaml_reader import read_yaml
-from promptshift.modeling.embedded import EMBEDDED
+from promptshift.modeling.backbones.embedded import EMBEDDED
 from promptshift.paths import checkout, trainer_config_file
 from promptshift.runs.config import extend_cfg, stage_hash
 from promptshift.runs.options import complete

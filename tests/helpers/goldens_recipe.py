@@ -101,8 +101,8 @@ def clip(kind="vit", precision="fp32", seed=0):
 
 @lru_cache(maxsize=12)  # 15 to 30 MB each: the golden ones, and those of another seed while it is tested
 def _clip(kind, precision, seed):
+    from promptshift.modeling.backbones.weights import architecture
     from promptshift.modeling.clip import _build
-    from promptshift.modeling.weights import architecture
 
     state = state_dict(kind, seed) if seed else state_dict(kind)
     with torch.random.fork_rng():  # as above

@@ -8,7 +8,7 @@ import pytest
 from dassl.config.options import block, options_of
 from dassl.engine import TRAINER_REGISTRY
 from promptshift.paths import load_plugins
-from promptshift.runs.public_blocks import PUBLIC_BLOCKS
+from promptshift.runs.public_files.public_blocks import PUBLIC_BLOCKS
 
 load_plugins()
 TABLE = json.loads((Path(__file__).parents[1] / "goldens" / "defaults.json").read_text())

@@ -16,13 +16,22 @@ from promptshift.modeling.conditional import ConditionalPromptLearner
 from promptshift.modeling.multimodal import TwoTowerPrompts
 from promptshift.runs.config import flatten
 from promptshift.runs.options import complete
-from promptshift.runs.public_blocks import PUBLIC_BLOCKS, precision
+from promptshift.runs.public_files.public_blocks import PUBLIC_BLOCKS, precision
 from promptshift.runs.wrapped_options import block_pairs
 from trainers.dept.heads import DecoupledPrompts, classes_of_released
 
 PAPER, CODE = "arXiv 2309.07439", "DePT's train.py"
 BACKBONES = ("CoOp", "CoCoOp", "KgCoOp", "MaPLe")
-RELEASED_NAMES = {prefix + name: name for prefix in ("ExtrasLinearProbe", "ELP_") for name in BACKBONES}
+RELEASED_NAMES = {  # written out, so that `promptshift list` need not import this file
+    "ExtrasLinearProbeCoOp": "CoOp",
+    "ExtrasLinearProbeCoCoOp": "CoCoOp",
+    "ExtrasLinearProbeKgCoOp": "KgCoOp",
+    "ExtrasLinearProbeMaPLe": "MaPLe",
+    "ELP_CoOp": "CoOp",
+    "ELP_CoCoOp": "CoCoOp",
+    "ELP_KgCoOp": "KgCoOp",
+    "ELP_MaPLe": "MaPLe",
+}
 _UNREAD = dict(NEW_LAYERS=["linear_probe", "film"], NAMES_TO_UPDATE=["prompt_learner", "linear_probe", "film"])
 
 

@@ -14,9 +14,9 @@ from promptshift.bases.inner import ProposesNegatives, inner_trainer
 from promptshift.bases.prediction import Prediction
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy, symmetric_infonce
-from promptshift.modeling.embedded import EMBEDDED
+from promptshift.modeling.backbones.embedded import EMBEDDED
 from promptshift.runs.finished_run import SAME_DATA
-from promptshift.runs.public_blocks import precision
+from promptshift.runs.public_files.public_blocks import precision
 from promptshift.runs.stage_runs import load_stage
 from promptshift.runs.stages import Stage, start_aliases
 from promptshift.runs.wrapped_options import block_options, block_pairs

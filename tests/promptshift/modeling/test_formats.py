@@ -21,10 +21,10 @@ from helpers.clip_formats import (
     to_transformers,
     transformers_config,
 )
-from promptshift.modeling.architectures import OPENAI_NAMES, backbone_name, known_name
+from promptshift.modeling.backbones.architectures import OPENAI_NAMES, backbone_name, known_name
+from promptshift.modeling.backbones.weights import architecture
 from promptshift.modeling.clip import empty_clip, load_clip
 from promptshift.modeling.towers.text_tower import TextTower
-from promptshift.modeling.weights import architecture
 
 TEXTS = ["a photo of a dog.", "an electric guitar"]
 SIZES = recipe.VIT

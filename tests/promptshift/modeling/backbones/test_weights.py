@@ -14,8 +14,8 @@ from torch import nn
 import clip
 import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
+from promptshift.modeling.backbones.weights import read_state_dict
 from promptshift.modeling.clip import load_clip
-from promptshift.modeling.weights import read_state_dict
 
 FORMS = ("scripted", "saved", "legacy", "safetensors")
 

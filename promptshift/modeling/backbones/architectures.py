@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from dassl.utils.errors import UserError, quoted, shorten
-from promptshift.modeling.weights import HEAD_WIDTH, architecture, read_state_dict, weight_file
+from promptshift.modeling.backbones.weights import HEAD_WIDTH, architecture, read_state_dict, weight_file
 
 # OpenAI's name -> open_clip's
 OPENAI_NAMES = {

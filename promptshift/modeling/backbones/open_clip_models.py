@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from dassl.utils.errors import UserError, shorten, suggest
-from promptshift.modeling import sources
-from promptshift.modeling.architectures import (
+from promptshift.modeling.backbones import sources
+from promptshift.modeling.backbones.architectures import (
     declared_quick_gelu,
     is_transformers_clip,
     known_models,
     read_open_clip_config,
 )
-from promptshift.modeling.layouts import from_hugging_face, is_hugging_face, without_prefix
-from promptshift.modeling.weights import architecture, read_tensors
+from promptshift.modeling.backbones.layouts import from_hugging_face, is_hugging_face, without_prefix
+from promptshift.modeling.backbones.weights import architecture, read_tensors
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
 _BIG_VISION = (".npy", ".npz")  # the original SigLIP weights, which open_clip reads without pickles

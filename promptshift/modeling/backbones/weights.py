@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dassl.utils.archives import is_archive, load_archive, refuse_harmful_file
 from dassl.utils.errors import UserError, shorten
-from promptshift.modeling.layouts import to_openai
+from promptshift.modeling.backbones.layouts import to_openai
 
 HEAD_WIDTH = 64  # OpenAI's towers all use 64 channels a head (arXiv 2103.00020, table 20)
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # scalars OpenAI stores beside its weights

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from dassl.utils.errors import UserError
 from promptshift.launch.children import ELSEWHERE, FAILED, Child, Outcome, start
+from promptshift.launch.cluster.queue import is_running
+from promptshift.launch.cluster.tickets import write_ended
 from promptshift.launch.driver import SHARED, Order
-from promptshift.launch.queue import is_running
-from promptshift.launch.tickets import write_ended
 
 _POLL_SECONDS = 0.2
 _WAIT_SECONDS = 60.0  # for a file that another machine wrote, and for a lock that a killed run still holds

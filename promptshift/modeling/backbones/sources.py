@@ -10,8 +10,8 @@ from pathlib import Path
 
 from dassl.data.download import fetch
 from dassl.utils.errors import UserError, shorten
-from promptshift.modeling.architectures import OPENAI_NAMES
-from promptshift.modeling.weights import WEIGHT_FILES
+from promptshift.modeling.backbones.architectures import OPENAI_NAMES
+from promptshift.modeling.backbones.weights import WEIGHT_FILES
 
 _PATIENCE = 5.0  # seconds until an address that does not answer counts as out of reach
 _HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
