@@ -183,7 +183,12 @@ OTHERS = {
     "tda/run_ood_benchmark_vit.sh": ("", "TDA", "imagenet_variants", "evaluation/TDA/imagenet_sketch_16shots/"),
     "tip_adapter/few_shot_f.sh": ("dtd 4", "TipAdapterF", "few_shot", "dtd/TipAdapterF/dtd_4shots/seed1"),
     "tip_adapter/main_f.sh": ("mini", "TipAdapterF", "multi_source", "multi_source/TipAdapterF/MiniDG/mini/"),
-    "tip_adapter/main_imagenet.sh": ("", "TipAdapter", "few_shot", "imagenet/TipAdapter/imagenet_16shots/seed1"),
+    "tip_adapter/main_imagenet.sh": (
+        "",
+        "TipAdapter",
+        "few_shot",
+        "imagenet/TipAdapter/imagenet,TIP_ADAPTER.SEARCH=oracle_16shots/seed1",
+    ),
     "zsclip/zeroshot.sh": ("dtd rn50", "ZeroshotCLIP", "zero_shot", "ZeroshotCLIP/rn50/dtd"),
     "coop/ablation_few_shot.sh": ("mini_b2n", "CoOp LinearProbe ZeroshotCLIP", "few_shot", "mini_b2n/CoOp/"),
     "dept/coop_dept.sh": ("dtd", "DePT", "base_to_new", "base2new/test_new/dtd/shots_16/DePT_CoOp/{c}/seed1"),
@@ -462,7 +467,7 @@ def test_promptkd_trains_on_unlabelled_images_of_another_dataset(plan):
     assert cfg.TRAINER.PROMPTKD.PROMPT_DEPTH_VISION == 3
     folder = "caltech101/PromptKD/vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets{}_0shots/seed2"
     assert str(job.folder) == folder.format(",OPTIM.LR=0.1")
-    (job,) = plan("promptkd/xd_train.sh", "caltech101", "2")
+    _, job = plan("promptkd/xd_train.sh", "caltech101", "2")
     assert str(job.folder) == folder.format("")  # as upstream's
 
 

@@ -61,7 +61,7 @@ class OnlineTrainer(ReadsViews):
 
     The order depends on SEED and the images' names alone; it is recorded (`diagnostics`, and `stream.jsonl`, a line an
     image). Images are encoded many at a time and answered one by one, so TEST.TTA_BATCH changes no number. A run that
-    was ended takes its memory from `stream.safetensors` and goes on behind the last image. Nothing is trained and
+    was ended takes its memory from `stream.safetensors` and resumes after the last image. Nothing is trained and
     nothing loaded. `predict` and `model_inference` answer under an empty memory and remember nothing;
     `file_probabilities` takes the files in the given order for a stream of its own.
 
@@ -73,7 +73,7 @@ class OnlineTrainer(ReadsViews):
     """
 
     online = True  # so a stream cannot be cut into parts that run side by side
-    STARTS_FROM = ""  # nothing: protocols make evaluation jobs alone
+    LEARNS = False  # and starts from nothing: protocols make evaluation jobs alone
 
     @classmethod
     def check_options(cls, cfg: CN) -> None:

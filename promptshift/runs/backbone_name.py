@@ -11,7 +11,6 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import COMMAND_LINE
 from dassl.utils.errors import UserError
-from promptshift.modeling.backbones.weights import architecture, read_state_dict
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +59,8 @@ def name_backbone(cfg: CN, sources: Mapping[str, str]) -> None:
 @functools.lru_cache(maxsize=8)
 def _named(path: str, size: int, changed: int) -> str:
     """OpenAI's name for the weights in a file, "" where they are no CLIP of theirs."""
+    from promptshift.modeling.backbones.weights import architecture, read_state_dict  # with torch, so only when needed
+
     try:
         sizes = architecture(read_state_dict(path))
     except UserError:

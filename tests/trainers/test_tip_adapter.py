@@ -115,7 +115,7 @@ def test_fine_tuned_keys_are_those_of_the_released_code(case):
 
 
 def test_the_optimizer_and_its_schedule_are_the_released_ones(build):
-    trainer = build("TipAdapterF", "OPTIM.MAX_EPOCH", 3, "DATALOADER.TRAIN_X.BATCH_SIZE", 480)
+    trainer = build("TipAdapterF", "OPTIM.LR", 0.001, "OPTIM.MAX_EPOCH", 3, "DATALOADER.TRAIN_X.BATCH_SIZE", 480)
     golden = next(iter(CASES.values()))["F"]
     optimizer, schedule, rates = trainer._optims["adapter"], trainer._scheds["adapter"], []
     (group,) = optimizer.param_groups

@@ -13,6 +13,7 @@ import helpers.goldens_recipe as recipe
 from helpers.golden_run import golden_run
 from helpers.golden_trainers import assert_gradients, assert_logits, assert_parameters, assert_token_ids
 from promptshift.protocols.config_files import trainer_file as protocol_file
+from promptshift.runs import stages
 from promptshift.runs.config import build_cfg
 from promptshift.runs.run import main
 from trainers.dpc import DPC
@@ -399,7 +400,8 @@ def configuration(dataset):
 def test_defaults_are_the_papers_on_every_dataset():
     assert configuration("eurosat").TRAINER.DPC.TOP_K == 5 and configuration("dtd").TRAINER.DPC.TOP_K == 8
     cfg = configuration("dtd")
-    assert cfg.OPTIM.MAX_EPOCH == DPC._stage(cfg).OPTIM.MAX_EPOCH == 20
+    step_one = stages.configuration(cfg, *DPC.stages(cfg))
+    assert cfg.OPTIM.MAX_EPOCH == step_one.OPTIM.MAX_EPOCH == 20
 
 
 @pytest.mark.parametrize("last_class, drawn", [(False, {1, 2}), (True, {1, 2, 3})])
