@@ -26,14 +26,18 @@ def own_seconds():
     return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, kinds))
 
 
+def make_jobs(folder, number):
+    """Jobs of one configuration in folders of their own."""
+    files = (Path("data"), "CoOp", Path("dataset.yaml"), Path("trainer.yaml"))
+    folders = [folder / "runs" / str(i) / "seed1" for i in range(number)]
+    return [Job(f"job {i}", Call(*files, place, 1), ("row", str(i)), CFG) for i, place in enumerate(folders)]
+
+
 def main(folder):
     record = folder / "record.json"
     record.write_text(json.dumps({"schema_version": 1, **make_record(config_hash=config_hash(CFG))}))
     os.environ["RECORD"] = str(record)
-    files = (Path("data"), "CoOp", Path("dataset.yaml"), Path("trainer.yaml"))
-    jobs = [
-        Job(f"job {i}", Call(*files, folder / "runs" / f"{i}" / "seed1", 1), ("row", f"{i}"), CFG) for i in range(1000)
-    ]
+    jobs = make_jobs(folder, 1000)
     command = ["sh", "-c", COPY, "sh"]
     asked = resources("slurm", words=["LAUNCH.GPUS", "0", "LAUNCH.JOBS_PER_GPU", os.environ.get("PACKED", "20")])
     asked |= {"CPUS": 0, "MEMORY": 0}  # whatever the cluster gives an allocation
