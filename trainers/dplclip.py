@@ -10,7 +10,8 @@ from dassl.utils.errors import UserError
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.losses import accuracy
 from promptshift.modeling.prompts import PromptTemplate
-from promptshift.modeling.tokens import clean_name, encode
+from promptshift.modeling.templates import clean_name
+from promptshift.modeling.tokens import encode
 from promptshift.runs.public_files.public_blocks import precision
 
 SPG_CODE = "SPG's train_baseline.py"

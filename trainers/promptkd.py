@@ -16,7 +16,7 @@ from promptshift.losses import accuracy, distillation_kl
 from promptshift.modeling.clip import load_clip
 from promptshift.modeling.multimodal import IndependentPrompts, class_features
 from promptshift.modeling.prompts import PromptTemplate
-from promptshift.modeling.tokens import clean_name
+from promptshift.modeling.templates import clean_name
 from promptshift.modeling.towers.vision_tower import VisionPrompts, VisionTower
 from promptshift.runs.finished_run import SAME_DATA
 from promptshift.runs.public_files.public_blocks import PUBLIC_BLOCKS

@@ -23,7 +23,7 @@ from promptshift.adapting.stream import StreamViews, tensors_fingerprint
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.prompts import PromptTemplate
 from promptshift.modeling.prototypes import Collector, SourcePrototypes, load_prototypes, weights_identity
-from promptshift.modeling.tokens import clean_name
+from promptshift.modeling.templates import clean_name
 from promptshift.modeling.views import ViewTransform
 from promptshift.paths import output_root
 from promptshift.randomness import own_random_state

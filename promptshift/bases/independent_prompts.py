@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from promptshift.bases.prompt_trainer import PromptTrainer
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.multimodal import IndependentPrompts
-from promptshift.modeling.templates import fill
-from promptshift.modeling.tokens import clean_name
+from promptshift.modeling.templates import clean_name, fill
 from promptshift.modeling.towers.text_tower import TextTower
 from promptshift.runs.public_files.public_blocks import PUBLIC_BLOCKS
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from dassl.utils.errors import UserError
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.prompts import PromptTemplate
-from promptshift.modeling.tokens import clean_name, encode
+from promptshift.modeling.templates import clean_name
+from promptshift.modeling.tokens import encode
 from promptshift.modeling.towers.text_tower import MAX_TOKENS
 
 AUTO = range(2, 7)  # numbers of latent domains that are tried (arXiv 2511.00067 tunes in this range)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dassl.utils.errors import UserError
 from promptshift.modeling.clip import FrozenCLIP
 from promptshift.modeling.prompts import Kept, PromptTemplate
-from promptshift.modeling.tokens import clean_name
+from promptshift.modeling.templates import clean_name
 from promptshift.modeling.towers.vision_tower import (
     DeepPrompts,
     VisionPrompts,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from dassl.utils.errors import UserError
 from promptshift.modeling.allowed import POSITIONS
 from promptshift.modeling.clip import FrozenCLIP
-from promptshift.modeling.tokens import clean_name, encode, special_tokens, tokenize
+from promptshift.modeling.templates import clean_name
+from promptshift.modeling.tokens import encode, special_tokens, tokenize
 from promptshift.modeling.towers.text_tower import MAX_TOKENS, Deep, TextTower, by_block
 
 

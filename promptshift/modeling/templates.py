@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from promptshift.modeling.tokens import clean_name
-
 DEFAULT_TEMPLATE = "a photo of a {}."
 TEMPLATES = {
     "OxfordPets": "a photo of a {}, a type of pet.",
@@ -126,6 +124,11 @@ def templates_of(words: Sequence[str], dataset: str) -> tuple[str, ...]:
     """The templates that a list names: sets of TEMPLATE_SETS, `dataset` for a dataset's own, or texts with {}."""
     sets = {**TEMPLATE_SETS, "dataset": (template_of(dataset),)}
     return tuple(template for word in words for template in sets.get(word, (word,)))
+
+
+def clean_name(classname: str) -> str:
+    """Folder-style class name to words: underscores become spaces (all CoOp-family code does so)."""
+    return classname.replace("_", " ")
 
 
 def fill(template: str, classnames: list[str]) -> list[str]:

@@ -11,11 +11,6 @@ from torch import Tensor
 from dassl.utils.errors import UserError
 
 
-def clean_name(classname: str) -> str:
-    """Folder-style class name to words: underscores become spaces (all CoOp-family code does so)."""
-    return classname.replace("_", " ")
-
-
 class SpecialTokens(NamedTuple):
     """What a tokenizer puts around the tokens of a text.
 

@@ -9,7 +9,8 @@ import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
 from promptshift.modeling.clip import load_clip
 from promptshift.modeling.prompts import PromptTemplate
-from promptshift.modeling.tokens import clean_name, tokenize
+from promptshift.modeling.templates import clean_name
+from promptshift.modeling.tokens import tokenize
 
 GOLDEN = recipe.golden("zeroshot")
 # Largest difference to float32 that 6 seeds of weights and images had, with AVX2 and without vector instructions
