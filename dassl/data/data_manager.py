@@ -73,10 +73,34 @@ def build_data_loader(
 class _EpochLoader(DataLoader):
     """A loader whose workers may outlive an epoch; it draws from the generators what one with new workers draws."""
 
+    under_way = False
+
     def __iter__(self) -> Iterator:
-        if self.persistent_workers and self._iterator is not None:
+        if not self.persistent_workers:
+            return super().__iter__()
+        if self.under_way:  # a pass beside another has workers of its own, which it draws a seed for
+            return self._get_iterator()
+        if self._iterator is not None:
             torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # the seed of workers made anew
-        return super().__iter__()
+        self.under_way = True
+        return _Pass(self, super().__iter__())
+
+
+class _Pass:
+    """Batches of a pass; at its end the loader's workers are free for the next."""
+
+    def __init__(self, loader: _EpochLoader, batches: Iterator) -> None:
+        self.loader, self.batches = loader, batches
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self.batches)
+        except StopIteration:
+            self.loader.under_way = False
+            raise
 
 
 def _seed_worker(worker_id: int) -> None:

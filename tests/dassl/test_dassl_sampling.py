@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from dassl.data import DataManager, DatasetWrapper, build_data_loader
 from dassl.data.datasets import DatasetBase, Datum
@@ -252,3 +253,18 @@ def test_large_domains_are_drawn_as_from_lists_that_shrink():
     assert len(sampler) == len(expected)
     random.seed(3)
     assert list(sampler) == expected
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_two_passes_at_once_and_one_given_up_are_as_with_workers_made_anew(toy):
+    def passes(plain):
+        set_random_seed(3)
+        loader = DataManager(toy_world.toy_cfg(toy, "DATALOADER.NUM_WORKERS", 2)).train_loader_x
+        if plain:
+            same = {name: getattr(loader, name) for name in ("batch_size", "sampler", "drop_last", "worker_init_fn")}
+            loader = DataLoader(loader.dataset, num_workers=2, **same)
+        pairs = [(one["impath"], two["impath"]) for one, two in zip(loader, loader, strict=True)]
+        next(iter(loader))
+        return pairs, [batch["impath"] for _ in range(2) for batch in loader], torch.rand(2).tolist()
+
+    assert passes(plain=False) == passes(plain=True)
