@@ -14,7 +14,7 @@ _PROGRAMS = ("bash", "promptshift", "python", "make")
 _STAND_IN = """\
 #!{python} -IS
 import json, os, sys
-kept = {{key: os.environ[key] for key in ("DATA", "OUTPUT", "SEEDS", "JOBS", "CFG") if key in os.environ}}
+kept = {{key: os.environ[key] for key in ("DATA", "OUTPUT", "SEEDS", "JOBS", "CFG", "LAUNCHER") if key in os.environ}}
 with open({record!r}, "a") as file:
     print(json.dumps([os.path.basename(sys.argv[0]), sys.argv[1:], kept]), file=file)
 """
@@ -54,7 +54,7 @@ def calls_of(line, folder):
         stand_in.parent.mkdir(exist_ok=True)
         stand_in.write_text(_STAND_IN.format(python=sys.executable, record=str(record)))
         stand_in.chmod(0o755)
-    dropped = ("DATA", "OUTPUT", "SEEDS", "JOBS", "CFG", "GPUS", "SOURCE")
+    dropped = ("DATA", "OUTPUT", "SEEDS", "JOBS", "CFG", "GPUS", "SOURCE", "LAUNCHER", "LAUNCH_CONFIG")
     kept = {key: value for key, value in os.environ.items() if key not in dropped}
     environment = {
         **kept,
