@@ -18,6 +18,7 @@ from helpers.golden_trainers import batch, trainer_on_golden_clip
 from helpers.mini_runs import arguments
 from helpers.report_trees import write_run
 from promptshift.cli import main
+from promptshift.launch.resources import resources, split_launch_words
 from promptshift.protocols import registry
 from promptshift.results.parse_logs import main as parse_test_res
 from promptshift.runs.config import build_cfg
@@ -67,7 +68,15 @@ def _promptshift(words, place, monkeypatch):
         assert _answer(shown) in ((0,) if words[1] == "list" else (0, 1))
     elif command == "study":
         get_study(words[1])
+        words, asked = split_launch_words([word for word in words if word not in ("--launcher", "slurm")])
+        assert resources("slurm", words=asked)
         assert Bench(words[2:], [1]).request("CoOp").cfg.DATASET.NAME
+    elif command == "status":
+        monkeypatch.chdir(place)
+        monkeypatch.setenv("OUTPUT", str(place / "output"))
+        for folder in (word for word in words[1:] if not word.startswith("-")):
+            (place / folder).mkdir(exist_ok=True)
+        assert _answer(words) == 0
     elif command in ("predict", "report"):
         monkeypatch.chdir(place)
         assert _answer(words) == 0

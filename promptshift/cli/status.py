@@ -78,6 +78,7 @@ def _watch_live(root: Path, seconds: float) -> None:
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table
+    from rich.text import Text
 
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
@@ -85,7 +86,7 @@ def _watch_live(root: Path, seconds: float) -> None:
             shown = sorted(found, key=lambda status: _STATES.index(status.state) if status.state != DONE else 99)
             table = Table(*_HEADS, title=f"{_counts(found)} below {root}", title_justify="left", box=None)
             for status in shown[: max(5, live.console.height - 6)]:
-                table.add_row(*_row(status, root))
+                table.add_row(*map(Text, _row(status, root)))  # a [ is no markup
             live.update(table, refresh=True)
             if not _goes_on(found):
                 return

@@ -77,10 +77,11 @@ class View:
 
 def _picture(running: Sequence[tuple[str, Status]], heading: str) -> object:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*_COLUMNS, title=heading, title_justify="left", box=None, expand=False)
     for name, status in running[:_MOST_ROWS]:
-        table.add_row(name, *row_of(status))
+        table.add_row(*map(Text, (name, *row_of(status))))  # a [ is no markup
     if len(running) > _MOST_ROWS:
         table.add_row(f"and {len(running) - _MOST_ROWS} more")
     return table

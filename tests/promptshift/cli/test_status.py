@@ -1,13 +1,19 @@
 """`promptshift status`: what the folders of runs say about them."""
 
+import json
 import os
+import time
+from datetime import datetime, timedelta
 
 import pytest
 
 from helpers.result_records import make_record
 from promptshift.cli.status import main
+from promptshift.launch.children import FAILED, Outcome
 from promptshift.launch.jobs import lock
+from promptshift.launch.presence import present
 from promptshift.launch.status import statuses
+from promptshift.launch.tickets import Ticket, write_ended
 from promptshift.results.record import write_result
 
 
@@ -83,3 +89,105 @@ def test_a_folder_without_runs_is_no_mistake_and_a_missing_one_is(tmp_path, caps
     assert main([str(tmp_path / "none")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and str(tmp_path / "none") in error
+
+
+def states(root):
+    return {status.folder.name: status for status in statuses(root)}
+
+
+def left_behind(folder, host, age, pid=1):
+    """A lock's file whose holder ended without giving it back, its last sign of life some seconds ago."""
+    folder.mkdir()
+    said = {"host": host, "pid": pid, "since": "2025-01-01T10:00:00", "where": "slurm 7_1, GPU 0"}
+    (folder / ".lock").write_text(json.dumps(said))
+    os.utime(folder / ".lock", (time.time() - age,) * 2)
+
+
+def test_what_was_killed_is_stale_and_what_another_machine_runs_is_running(tmp_path):
+    """Locks are not seen from every machine; the signs of life in their files are."""
+    left_behind(tmp_path / "lives", "n7", age=20)
+    left_behind(tmp_path / "silent", "n7", age=600)
+    left_behind(tmp_path / "here", os.uname().nodename, age=20)
+    found = states(tmp_path)
+    assert {name: status.state for name, status in found.items()} == {
+        "lives": "running",
+        "silent": "stale",
+        "here": "stale",
+    }
+    assert found["lives"].where == "pid 1 on n7 (slurm 7_1, GPU 0)"
+    assert found["lives"].when == datetime(2025, 1, 1, 10) and "n7" in found["silent"].note
+
+
+def test_a_lock_that_is_held_in_silence_is_stale(tmp_path):
+    with lock(tmp_path / "hung"):
+        assert states(tmp_path)["hung"].state == "running"
+        os.utime(tmp_path / "hung" / ".lock", (time.time() - 3600,) * 2)
+        assert states(tmp_path)["hung"].state == "stale"
+        (tmp_path / "hung" / "job.log").write_text("epoch [1/2]")
+        assert states(tmp_path)["hung"].state == "running"
+
+
+def test_what_waits_in_a_queue_is_waiting_until_it_ended_there(tmp_path):
+    folder = tmp_path / "queued"
+    Ticket("slurm", "promptshift-1", 0).write(folder)
+    waiting = states(tmp_path)["queued"]
+    assert waiting.state == "waiting" and waiting.where == "slurm promptshift-1"
+    assert datetime.now() - waiting.when < timedelta(minutes=1)
+    write_ended(folder, "promptshift-1", Outcome("a job", FAILED, "a note"))
+    assert states(tmp_path)["queued"].state != "waiting"
+
+
+def test_what_a_living_driver_has_still_to_start_is_waiting(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    jobs = [
+        type("Job", (), {"output_dir": tmp_path / "runs" / name}) for name in ("fresh", "failed_now", "failed_before")
+    ]
+    for name in ("failed_now", "failed_before"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "job.log").write_text("error: wrong\n")
+    os.utime(tmp_path / "runs" / "failed_before" / "job.log", (1, 1))
+    with present(jobs, "local"):
+        os.utime(tmp_path / "runs" / "failed_now" / "job.log", (time.time() + 5,) * 2)
+        found = states(tmp_path / "runs")
+        assert {name: status.state for name, status in found.items()} == {
+            "fresh": "waiting",
+            "failed_now": "failed",
+            "failed_before": "waiting",
+        }
+    assert set(states(tmp_path)) == {"failed_now", "failed_before"}
+
+
+def test_only_the_last_start_of_a_log_counts(tmp_path):
+    (tmp_path / "run").mkdir()
+    first = (
+        "==== started 2025-01-01 10:00:00 on n1 ====\nepoch [3/5] batch [1/3] loss 0.5 (0.4) eta 0:00:10\nerror: disk\n"
+    )
+    (tmp_path / "run" / "job.log").write_text(first)
+    assert states(tmp_path)["run"].state == "failed"
+    line = "epoch [4/5] batch [1/3] time 1 (1) loss 0.5000 (0.4000) acc 50.0000 (62.5000) lr 1e-3 eta 1 day, 0:00:10\n"
+    (tmp_path / "run" / "job.log").write_text(f"{first}\n==== started 2025-01-01 11:00:00 on n2 ====\n{line}")
+    run = states(tmp_path)["run"]
+    assert run.state == "not finished" and run.note == ""
+    told = run.progress
+    assert (told.epoch, told.loss, told.accuracy, told.eta) == ("4/5", "0.4000", "62.5000", "1 day, 0:00:10")
+
+
+def test_watching_prints_changes_and_ends_with_the_last_run(tmp_path, capsys, monkeypatch):
+    holding = lock(tmp_path / "run")
+    holding.__enter__()
+    (tmp_path / "run" / "job.log").write_text("epoch [1/2]\n")
+    steps = [
+        lambda: None,  # nothing changes, nothing is said
+        lambda: (tmp_path / "run" / "job.log").write_text("epoch [2/2]\n"),
+        lambda: (holding.__exit__(None, None, None), write_result(tmp_path / "run", make_record())),
+    ]
+    monkeypatch.setattr(time, "sleep", lambda seconds: steps.pop(0)())
+    assert main([str(tmp_path), "--watch"]) == 0
+    *lines, counts = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["running", "running", "done"]
+    assert "epoch 1/2" in lines[0] and "epoch 2/2" in lines[1] and counts == f"1 run (1 done) below {tmp_path}"
+
+
+def test_watching_refuses_a_pace_that_is_none(tmp_path, capsys):
+    assert main([str(tmp_path), "--watch", "--every", "0"]) == 2
+    assert "--every" in capsys.readouterr().err

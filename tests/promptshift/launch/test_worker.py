@@ -1,7 +1,6 @@
 """The jobs of one allocation, under submitit's local executor: notices, locks, packing, blindness."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -113,7 +112,7 @@ def test_on_notice_a_job_is_ended_and_requeued(pack, tmp_path, number, monkeypat
     executor = submitit.LocalExecutor(folder=tmp_path / "submitit")
     executor.update_parameters(timeout_min=30)
     task = executor.submit(one)
-    request.addfinalizer(lambda: os.killpg(task._process.pid, signal.SIGKILL) if task._process.poll() is None else None)
+    request.addfinalizer(task.cancel)
     wait_for(lambda: (tmp_path / "a" / "starts").exists())
     behave(tmp_path / "fake.json", {})
     (worker_process,) = children_of(task._process.pid)
