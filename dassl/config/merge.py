@@ -62,23 +62,23 @@ def merge_opts(
             f"{source}: expected KEY VALUE pairs, but {quoted(opts[-1])} stands alone in: {quoted(words, 200)[1:-1]}"
         )
     for key, value in zip(opts[0::2], opts[1::2], strict=True):
-        _set(cfg, _rename(str(key), aliases), value, source, sources)
+        _set(cfg, rename(str(key), aliases), value, source, sources)
 
 
 def _leaves(tree: dict, cfg: CfgNode, prefix: str, aliases: Aliases) -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, value), descending where the value is a mapping and the key may be a group."""
     for name, value in tree.items():
         key = f"{prefix}.{name}" if prefix else str(name)
-        old = _lookup(cfg, _rename(key, aliases))
+        old = _lookup(cfg, rename(key, aliases))
         if isinstance(value, dict) and (isinstance(old, CfgNode) or (old is _MISSING and value)):
             yield from _leaves(value, cfg, key, aliases)
         elif value is None and isinstance(old, CfgNode):
             continue  # "OPTIM:" with nothing below it
         else:
-            yield _rename(key, aliases), value
+            yield rename(key, aliases), value
 
 
-def _rename(key: str, aliases: Aliases) -> str:
+def rename(key: str, aliases: Aliases) -> str:
     for old, new in (aliases or {}).items():
         if key == old or key.startswith(old + "."):
             return new + key[len(old) :]

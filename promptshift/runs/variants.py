@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from yacs.config import CfgNode as CN
 
+from dassl.config.merge import rename
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils.errors import UserError
 from promptshift.runs.config import decides, flatten
@@ -30,7 +31,7 @@ def variant(options: Sequence[str], named: Collection[str], configured: Callable
     """
     cfg = configured(tuple(options))
     aliases = getattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "KEY_ALIASES", {})
-    keys = [aliases.get(key, key) for key in options[::2]]
+    keys = [rename(key, aliases) for key in options[::2]]
     varied = [key for key in dict.fromkeys(keys) if key not in named and decides(key, cfg)]
     if not varied:
         return ""
