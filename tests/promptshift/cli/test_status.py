@@ -10,10 +10,10 @@ import pytest
 from helpers.result_records import make_record
 from promptshift.cli.status import main
 from promptshift.launch.children import FAILED, Outcome
+from promptshift.launch.cluster.tickets import Ticket, write_ended
 from promptshift.launch.jobs import lock
 from promptshift.launch.presence import present
 from promptshift.launch.status import statuses
-from promptshift.launch.tickets import Ticket, write_ended
 from promptshift.results.record import write_result
 
 

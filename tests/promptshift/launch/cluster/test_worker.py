@@ -12,17 +12,17 @@ import pytest
 from yacs.config import CfgNode
 
 from helpers.result_records import make_record
-from promptshift.launch import worker
 from promptshift.launch.children import DONE, ELSEWHERE, FAILED, SKIPPED
+from promptshift.launch.cluster import worker
+from promptshift.launch.cluster.tickets import read_ended
+from promptshift.launch.cluster.worker import Pack
 from promptshift.launch.driver import Order
 from promptshift.launch.jobs import Call, Job, is_locked, lock
-from promptshift.launch.tickets import read_ended
-from promptshift.launch.worker import Pack
 from promptshift.runs.config import config_hash
 
-FAKE_TRAIN = (sys.executable, str(Path(__file__).parents[2] / "helpers" / "fake_train.py"))
+FAKE_TRAIN = (sys.executable, str(Path(__file__).parents[3] / "helpers" / "fake_train.py"))
 CFG = CfgNode({"SEED": 1})
-CHECKOUT = Path(__file__).parents[3]
+CHECKOUT = Path(__file__).parents[4]
 
 
 @pytest.fixture
