@@ -94,6 +94,7 @@ class Driver:
         self._pending = dict(self._by_name)
         self._late: dict[str, tuple[Outcome, float]] = {}  # done, but their results are not seen here: until when
         self._lost: Counter[str] = Counter()
+        self._signals = _Signals()
 
     def run(self) -> list[Job]:
         """Runs everything that is not finished; returns the jobs that failed.
@@ -103,7 +104,7 @@ class Driver:
                 launcher that outlives its driver.
             UserError: an output folder cannot be written to, or the launcher cannot work.
         """
-        with _signals_interrupt(), present(self.jobs, self.launcher.name) as life, View(self.jobs) as view:
+        with self._signals, present(self.jobs, self.launcher.name) as life, View(self.jobs) as view:
             ended = False
             try:
                 self._adopt(view)
@@ -145,7 +146,9 @@ class Driver:
                 if (order := self._order(job, view)) is not None:
                     orders.append(order)
         if orders:
-            for line in self.launcher.submit(orders):
+            with self._signals.held():
+                lines = self.launcher.submit(orders)
+            for line in lines:
                 view.say(line)
             view.started(order.job for order in orders)
 
@@ -213,16 +216,38 @@ def _awaited(job: Job) -> bool:
     return bool(job.call.stage) and is_locked(job.output_dir, job.lock_name)
 
 
-@contextlib.contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
+class _Signals:
+    """Lets Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, but not while jobs are handed over.
 
-    def interrupt(number: int, frame: object) -> None:
-        raise Terminated
+    A job that has begun and is not noted down yet would be nobody's: it would go on alone.
+    """
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __init__(self) -> None:
+        self._held, self._waiting = False, None
+
+    def __enter__(self) -> _Signals:
+        numbers = [signal.SIGTERM, signal.SIGHUP]
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell starts jobs in the background
+            numbers.append(signal.SIGINT)
+        self._before = {number: signal.signal(number, self._interrupt) for number in numbers}
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._waiting = KeyboardInterrupt if number == signal.SIGINT else Terminated
+        if not self._held:
+            raise self._waiting
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Raise what comes meanwhile at the end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._waiting:
+            raise self._waiting

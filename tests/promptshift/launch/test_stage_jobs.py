@@ -85,7 +85,7 @@ def test_a_stage_that_another_sweep_makes_is_waited_for(small_world, monkeypatch
     elsewhere = threading.Event()
 
     def hold():
-        with lock(stage.output_dir, stage.lock_name):
+        with lock(stage.output_dir, name=stage.lock_name):
             elsewhere.set()
             time.sleep(1)
 
