@@ -72,6 +72,21 @@ def test_a_resumed_schedule_keeps_its_epoch_and_follows_the_current_configuratio
     assert new.param_groups[0]["lr"] == learning_rate(longer, 5)
 
 
+@pytest.mark.parametrize(
+    "step, expected",
+    [
+        ((1,), [8.0, 4.0, 2.0, 1.0]),
+        ((3,), [8.0, 8.0, 8.0, 4.0]),
+        ((5, 2), [8.0, 8.0, 4.0, 4.0]),  # the last of several
+        ((0,), [8.0, 8.0, 8.0, 8.0, 4.0]),  # MAX_EPOCH
+        ((-1,), [8.0, 8.0, 8.0, 8.0, 4.0]),
+    ],
+)
+def test_a_single_step_is_every_so_many_epochs(step, expected):
+    cfg = optim_cfg(LR=8.0, LR_SCHEDULER="single_step", STEPSIZE=step, GAMMA=0.5, MAX_EPOCH=4)
+    assert [learning_rate(cfg, epoch) for epoch in range(len(expected))] == expected
+
+
 def test_each_group_keeps_its_own_base_rate():
     groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (1.0, 0.1)]
     optimizer = torch.optim.SGD(groups)

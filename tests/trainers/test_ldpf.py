@@ -50,6 +50,16 @@ def test_contexts_start_as_the_paper_says():
     assert prompts.template.tokens[0].tolist()[1:5] == trainer.clip.tokenizer.encode("a photo of a")
 
 
+def test_a_checkpoint_keeps_the_latent_domains_as_whole_numbers():
+    trainer, _ = in_training()
+    state = {"assignment": trainer.extra_state()["assignment"].to(torch.uint8)}
+    other, _ = in_training()
+    other.load_extra_state({"assignment": None})
+    assert other.assignment is None
+    other.load_extra_state(state)
+    assert other.assignment.tolist() == [0, 2, 1, 0] and other.assignment.dtype == torch.int64
+
+
 def test_each_image_is_scored_by_the_prompt_of_its_latent_domain():
     trainer, data = in_training()
     features, prompts = trainer.encode_images(data["img"]), trainer.prompts

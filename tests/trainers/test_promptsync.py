@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 import helpers.goldens_recipe as recipe
 from dassl.utils.errors import UserError
+from helpers.golden_run import golden_cfg
 from helpers.golden_trainers import trainer_on_golden_clip
 from promptshift.adapting.stream import tensors_fingerprint
 from promptshift.losses import prototype_discrimination, weighted_distance
@@ -70,6 +71,24 @@ def test_a_distance_is_weighted_by_class():
     weights, features, prototypes = torch.tensor([[0.7, 0.3]]), unit(1, 1, 8), unit(2, 8, seed=5)
     expected = sum(weights[0, k] * (features[0, 0] - prototypes[k]).abs().mean() for k in range(2))
     torch.testing.assert_close(weighted_distance(weights, features, prototypes), expected.reshape(1))
+
+
+@pytest.mark.parametrize("threshold, allowed", [(0.125, True), (0.875, True), (1.0, False)])
+def test_all_random_views_may_be_confident_but_not_the_clean_one(threshold, allowed):
+    words = [
+        "TRAINER.PROMPTSYNC.VIEWS",
+        8,
+        "TRAINER.PROMPTSYNC.TPT_THRESHOLD",
+        threshold,
+        "MODEL.BACKBONE.NAME",
+        "mini",
+    ]
+    cfg = golden_cfg(PromptSync, *words)
+    if allowed:
+        PromptSync.check_options(cfg)
+        return
+    with pytest.raises(UserError, match="PROMPTSYNC.TPT_THRESHOLD: 1.0.*there are 7"):
+        PromptSync.check_options(cfg)
 
 
 def test_confident_views_are_random_ones():

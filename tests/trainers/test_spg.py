@@ -1,5 +1,6 @@
 """SPG against spg.json: the released code's stage one and GAN step on the same weights; then what only SPG has."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -226,3 +227,15 @@ def test_shares_are_nested_and_cover_every_domain():
     some, more = ({item.name for item in share_of_domains(items, share, seed=1)} for share in (0.2, 0.6))
     assert len(some) == 3 and len(more) == 9 and some < more and {name[0] for name in some} == {"0", "2"}
     assert {item.name for item in share_of_domains(items, 0.6, seed=2)} != more
+
+
+def test_a_run_ends_in_the_lines_of_the_released_code(run, capsys):
+    record = run("SPG", "DATASET.SOURCE_DOMAINS", ["photo"], "DATASET.NUM_SHOTS", 4, "TEST.FINAL_MODEL", "best_val")
+    printed, epochs = capsys.readouterr().out, record["history"]
+    best = max(epochs, key=lambda epoch: epoch["val_accuracy"])
+    for what, value in (
+        ("best val acc", best["val_accuracy"]),
+        ("best val test acc", record["metrics"]["accuracy"]),
+    ):
+        line = rf"\*{{7}} Domain \w+ {what}: {value:.2f}%, epoch: {best['epoch']} \*{{7}}"
+        assert len(re.findall(line, printed)) == 1

@@ -5,6 +5,7 @@ import torch
 from yacs.config import CfgNode as CN
 
 import helpers.goldens_recipe as recipe
+from dassl.utils.errors import UserError
 from helpers.golden_trainers import trainer_on_golden_clip
 from promptshift.modeling.prototypes import SourcePrototypes
 from trainers.promptalign import PromptAlign
@@ -71,6 +72,14 @@ def test_images_start_from_the_same_prompts_whatever_came_before(cls):
     expected = trainer.adapt(second)[0]
     trainer.adapt(first)
     torch.testing.assert_close(trainer.adapt(second)[0], expected, atol=0, rtol=0)
+
+
+def test_two_classes_are_enough_and_one_is_not():
+    trainer = trainer_on_golden_clip(TPT, classnames=["dog", "horse"], **FEW)
+    logits, _, _ = trainer.adapt(recipe.images(tag=5, batch=8).unsqueeze(0))
+    assert logits.shape == (1, 2)
+    with pytest.raises(UserError, match="DATASET.NAME: .*one class .dog."):
+        trainer_on_golden_clip(TPT, classnames=["dog"], **FEW)
 
 
 def test_as_many_images_at_once_as_the_bounds_allow():

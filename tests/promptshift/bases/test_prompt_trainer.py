@@ -164,3 +164,27 @@ def test_an_inner_trainer_has_the_outer_one_s_data_and_neither_views_nor_weights
     assert inner.cfg.TRAINER.NAME == "Regularised" and inner.cfg.is_frozen()
     assert (inner.cfg.DATALOADER.TRAIN_X.FEATURE_VIEWS, inner.cfg.MODEL.INIT_WEIGHTS) == (0, "")
     assert (cfg.TRAINER.COOP.N_CTX, cfg.MODEL.INIT_WEIGHTS) == (outer.options.N_CTX, "weights.pt")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "amp"])
+def test_a_step_is_backward_hook_update(precision):
+    trainer, data = trainer_on_golden_clip(CoOp, PREC=precision), batch()
+    ctx, seen = trainer.prompt_learner.ctx, []
+
+    def after_backward(names):
+        seen.append((names, ctx.grad.clone(), ctx.detach().clone()))
+        ctx.grad.mul_(2)
+
+    trainer.after_backward = after_backward
+    before = ctx.detach().clone()
+    ctx.grad = torch.full_like(ctx, 1e6)  # of an update before
+    with trainer.autocast():
+        loss = trainer.loss(data)["loss"]
+    (expected,) = torch.autograd.grad(loss, [ctx], retain_graph=True)
+    trainer.step(loss)
+    ((names, gradient, value),) = seen
+    assert names == ["prompt_learner"] and torch.equal(value, before)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)  # without the scaler's factor
+    group = trainer._optims["prompt_learner"].param_groups[0]
+    moved = group["lr"] * (2 * gradient + group["weight_decay"] * before)
+    torch.testing.assert_close(before - ctx.detach(), moved, rtol=1e-3, atol=1e-6)

@@ -151,6 +151,14 @@ def golden_after_moving(*opts):
     return trainer
 
 
+def test_negatives_are_those_of_the_tuned_prompt_whatever_has_been_learnt():
+    before, after, batch = golden_dpc(), golden_after_moving(), {"img": recipe.images()}
+    scores = after._scores_of_tuned(batch)
+    torch.testing.assert_close(scores, before._scores_of_tuned(batch), atol=1e-4, rtol=0)
+    with torch.no_grad():
+        assert (scores - after.backbone.predict(batch["img"])).abs().max() > 0.1
+
+
 @pytest.mark.parametrize(
     "opts, weight",
     [
