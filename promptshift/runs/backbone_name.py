@@ -15,15 +15,6 @@ from dassl.utils.errors import UserError
 log = logging.getLogger(__name__)
 
 NAME, PATH = "MODEL.BACKBONE.NAME", "MODEL.BACKBONE.PATH"
-# OpenAI's names by the sizes of their vision towers (arXiv 2103.00020, tables 19 and 20): patch, width, blocks, pixels
-_SIZES = {
-    (None, 64, (3, 4, 6, 3), 224): "RN50",
-    (None, 64, (3, 4, 23, 3), 224): "RN101",
-    (32, 768, 12, 224): "ViT-B/32",
-    (16, 768, 12, 224): "ViT-B/16",
-    (14, 1024, 24, 224): "ViT-L/14",
-    (14, 1024, 24, 336): "ViT-L/14@336px",
-}
 
 
 def name_backbone(cfg: CN, sources: Mapping[str, str]) -> None:
@@ -59,11 +50,11 @@ def name_backbone(cfg: CN, sources: Mapping[str, str]) -> None:
 @functools.lru_cache(maxsize=8)
 def _named(path: str, size: int, changed: int) -> str:
     """OpenAI's name for the weights in a file, "" where they are no CLIP of theirs."""
-    from promptshift.modeling.backbones.weights import architecture, read_state_dict  # with torch, so only when needed
+    # with torch: only where it is needed
+    from promptshift.modeling.backbones.architectures import image_tower_name
+    from promptshift.modeling.backbones.weights import architecture, read_state_dict
 
     try:
-        sizes = architecture(read_state_dict(path))
+        return image_tower_name(architecture(read_state_dict(path)))
     except UserError:
         return ""
-    keys = ("patch_size", "vision_width", "vision_layers", "image_size")
-    return _SIZES.get(tuple(sizes[key] for key in keys), "")

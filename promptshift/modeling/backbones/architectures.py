@@ -8,9 +8,9 @@ trained its six models with QuickGELU and everybody else's open_clip models say 
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 
+from dassl.utils import read_json
 from dassl.utils.errors import UserError, quoted, shorten
 from promptshift.modeling.backbones.weights import HEAD_WIDTH, architecture, read_state_dict, weight_file
 
@@ -45,6 +45,13 @@ def known_name(sizes: dict) -> str:
     found = known_models(sizes)
     openai = [name for name, other in OPENAI_NAMES.items() if other in found]
     return openai[0] if openai else min(found, key=lambda name: (name.endswith(_QUICK), len(name)), default="")
+
+
+def image_tower_name(sizes: dict) -> str:
+    """Return OpenAI's name of the CLIP whose image tower has the given sizes, whatever its text tower; "" for others."""
+    keys = ("patch_size", "vision_width", "vision_layers", "image_size")
+    known = {name: _known()[model] for name, model in OPENAI_NAMES.items()}
+    return next((name for name, own in known.items() if all(own[key] == sizes[key] for key in keys)), "")
 
 
 def known_models(sizes: dict) -> list[str]:
@@ -134,7 +141,7 @@ def read_open_clip_config(path: Path) -> tuple[dict, dict]:
     Raises:
         UserError: It is unreadable or lacks `embed_dim`, `vision_cfg` or `text_cfg`.
     """
-    content = read_json(path)
+    content = _read_object(path)
     model = content.get("model_cfg", content)
     kinds = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
     for key, kind in kinds.items():
@@ -147,7 +154,7 @@ def read_open_clip_config(path: Path) -> tuple[dict, dict]:
 def is_transformers_clip(folder: Path) -> bool:
     """Tell whether a folder holds a CLIP as Hugging Face transformers saves it."""
     path = folder / "config.json"
-    return path.is_file() and read_json(path).get("model_type") == "clip"
+    return path.is_file() and _read_object(path).get("model_type") == "clip"
 
 
 def _transformers_beside(file: Path, sizes: dict) -> dict:
@@ -155,7 +162,7 @@ def _transformers_beside(file: Path, sizes: dict) -> dict:
     path = file.with_name("config.json")
     if not is_transformers_clip(file.parent):
         return {}
-    config = read_json(path)
+    config = _read_object(path)
     towers = {name: _tower(config, name) for name in ("text", "vision")}
     said = {name: tower.get("hidden_act", "quick_gelu") for name, tower in towers.items()}  # transformers' default
     for name, value in said.items():
@@ -184,16 +191,13 @@ def _tower(config: dict, name: str) -> dict:
     return {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
 
 
-def read_json(path: Path) -> dict:
-    """Return the object in a JSON file.
+def _read_object(path: Path) -> dict:
+    """The object in a JSON file.
 
     Raises:
         UserError: It is unreadable or holds something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{shorten(path, 400)} is not readable JSON ({shorten(error)})") from None
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{shorten(path, 400)} holds {type(content).__name__}; an object was expected")
     return content
