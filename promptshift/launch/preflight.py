@@ -73,34 +73,21 @@ def _check_size(cfg: CN) -> None:
 
 def _check_weights(cfg: CN) -> None:
     """Refuse weights that are neither here nor to be had."""
+    from promptshift.modeling.backbones.sources import cached_openai_file, openai_place
+    from promptshift.modeling.backbones.weights import weight_file
     from promptshift.modeling.clip import OPENAI_NAMES
 
     name, path = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.PATH
     if path:
-        if not Path(path).expanduser().is_file():
-            raise UserError(f"MODEL.BACKBONE.PATH: no such file {Path(path).expanduser().resolve()}")
+        weight_file(path)
         return
-    if name not in OPENAI_NAMES or _is_cached(name):
+    if name not in OPENAI_NAMES or cached_openai_file(name) is not None:
         return
     if not _answers(["https://openaipublic.azureedge.net", "https://huggingface.co"]):
         raise UserError(
-            f"backbone '{name}': OpenAI's weights are not at {_openai_file(name)} and no network reaches them; put "
+            f"backbone '{name}': OpenAI's weights are not at {openai_place(name)} and no network reaches them; put "
             "the file there or set MODEL.BACKBONE.PATH, or use MODEL.BACKBONE.NAME mini"
         )
-
-
-def _openai_file(name: str) -> Path:
-    return Path("~/.cache/clip").expanduser() / f"{name.replace('/', '-')}.pt"
-
-
-def _is_cached(name: str) -> bool:
-    """Return whether OpenAI's weights may be where their own package, open_clip or the hub keeps them.
-
-    The hub calls its folders otherwise than we do, so that any CLIP of OpenAI's there counts: the job then tells.
-    """
-    hub = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser() / "hub"
-    files = (_openai_file(name), _openai_file(name.replace("@", "-")))
-    return any(file.is_file() for file in files) or any(hub.glob("models--*clip*openai*"))
 
 
 def _check_data(cfg: CN) -> None:

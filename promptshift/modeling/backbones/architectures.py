@@ -48,7 +48,7 @@ def known_name(sizes: dict) -> str:
 
 
 def image_tower_name(sizes: dict) -> str:
-    """Return OpenAI's name of the CLIP whose image tower has the given sizes, whatever its text tower; "" for others."""
+    """Return OpenAI's name of the CLIP with an image tower of these sizes, whatever its text tower; "" for others."""
     keys = ("patch_size", "vision_width", "vision_layers", "image_size")
     known = {name: _known()[model] for name, model in OPENAI_NAMES.items()}
     return next((name for name, own in known.items() if all(own[key] == sizes[key] for key in keys)), "")

@@ -33,14 +33,23 @@ def openai_file(name: str, cache_dir: str | None = None) -> Path:
         UserError: They are nowhere; one line says which file to put where.
     """
     weights = _published(OPENAI_NAMES[name], "openai")
-    kept = _url_file(weights["url"], None)
     try:
         return _find(weights, cache_dir)
     except _NotThere as reason:
         raise UserError(
-            f"backbone '{name}': OpenAI's weights are not at {kept} and could not be downloaded ({reason}); put "
-            f"{weights['url']} there or set MODEL.BACKBONE.PATH to it, or use MODEL.BACKBONE.NAME mini"
+            f"backbone '{name}': OpenAI's weights are not at {openai_place(name)} and could not be downloaded "
+            f"({reason}); put {weights['url']} there or set MODEL.BACKBONE.PATH to it, or use MODEL.BACKBONE.NAME mini"
         ) from None
+
+
+def cached_openai_file(name: str, cache_dir: str | None = None) -> Path | None:
+    """Return OpenAI's weights where a cache has them, None where they would be downloaded; the network is not asked."""
+    return _cached(_published(OPENAI_NAMES[name], "openai"), cache_dir)
+
+
+def openai_place(name: str) -> Path:
+    """Return where OpenAI's own package keeps its weights, whether they are there or not."""
+    return _url_file(_published(OPENAI_NAMES[name], "openai")["url"], None)
 
 
 def tagged_file(model: str, tag: str, cache_dir: str | None = None) -> Path:
@@ -100,10 +109,9 @@ def _url_file(url: str, cache_dir: str | None) -> Path:
 
 def _find(weights: dict, cache_dir: str | None) -> Path:
     """Find the weights of an entry of open_clip's list, or raise _NotThere with the reason."""
+    if (cached := _cached(weights, cache_dir)) is not None:
+        return cached
     url, reasons = weights.get("url", ""), []
-    for folder in (None, cache_dir):
-        if url and _url_file(url, folder).is_file():
-            return _url_file(url, folder)
     if weights.get("hf_hub"):
         try:
             return _hub_file(*_repository(weights), cache_dir)
@@ -115,6 +123,15 @@ def _find(weights: dict, cache_dir: str | None) -> Path:
         except _NotThere as reason:
             reasons.append(str(reason))
     raise _NotThere("; ".join(reasons) or "open_clip lists no address")
+
+
+def _cached(weights: dict, cache_dir: str | None) -> Path | None:
+    """The weights of an entry of open_clip's list in a cache: that of OpenAI's own package, else the hub's."""
+    url = weights.get("url", "")
+    for folder in (None, cache_dir):
+        if url and _url_file(url, folder).is_file():
+            return _url_file(url, folder)
+    return _cached_hub_file(*_repository(weights), cache_dir) if weights.get("hf_hub") else None
 
 
 def _download(url: str, path: Path) -> Path:
@@ -135,15 +152,14 @@ def _hub_page(repository: str) -> str:
 
 def _hub_file(repository: str, names: Sequence[str], cache_dir: str | None) -> Path:
     """The first of some files of a repository that the cache has, else the first that the hub has."""
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants
 
     try:
-        cached = [try_to_load_from_cache(repository, name, cache_dir=cache_dir) for name in names]
+        cached = _cached_hub_file(repository, names, cache_dir)
     except ValueError as error:  # not the name of a repository
         raise _NotThere(shorten(error)) from None
-    for path in cached:
-        if isinstance(path, str) and os.path.isfile(path):
-            return Path(path)
+    if cached is not None:
+        return cached
     if constants.HF_HUB_OFFLINE:
         raise _NotThere("HF_HUB_OFFLINE is set")
     for name in names:
@@ -151,6 +167,13 @@ def _hub_file(repository: str, names: Sequence[str], cache_dir: str | None) -> P
         if path is not None:
             return path
     raise _NotThere(f"{_hub_page(repository)} has no {' and no '.join(names)}")
+
+
+def _cached_hub_file(repository: str, names: Sequence[str], cache_dir: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = [try_to_load_from_cache(repository, name, cache_dir=cache_dir) for name in names]
+    return next((Path(path) for path in cached if isinstance(path, str) and os.path.isfile(path)), None)
 
 
 def _fetch_from_hub(repository: str, name: str, cache_dir: str | None) -> Path | None:

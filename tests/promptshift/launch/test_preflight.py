@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from dassl.utils.errors import UserError
 from helpers.protocol_plans import plan_of
 from promptshift.cli import main
 from promptshift.launch import preflight
@@ -50,6 +51,15 @@ def test_a_plan_that_cannot_run_is_one_line_before_any_job(places, capfd, words,
     assert err.startswith("error: ") and err.count("\n") == 1 and out == ""
     assert re.search(named, err), err
     assert not (places / "output").exists() and time.process_time() - start < 10
+
+
+def test_weights_may_be_a_folder(places):
+    (places / "clip").mkdir()
+    words = ["multi_source", "CoOp", "mini", "MODEL.BACKBONE.NAME", "mini", "MODEL.BACKBONE.PATH", str(places / "clip")]
+    with pytest.raises(UserError, match="MODEL.BACKBONE.PATH: the folder .* holds no weights"):
+        preflight.look(plan_of(*words).jobs)
+    (places / "clip" / "model.safetensors").touch()
+    assert preflight.look(plan_of(*words).jobs) == []
 
 
 def test_a_network_that_answers_leaves_downloads_to_the_jobs(monkeypatch, places):
