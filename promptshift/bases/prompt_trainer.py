@@ -205,11 +205,11 @@ class PromptTrainer(UpdatingTrainer):
         return Prediction(self.model_inference(images))
 
     @torch.no_grad()
-    def encode_images(self, images: Tensor, normalize: bool = True) -> Tensor:
-        """Images (B, 3, S, S) -> frozen features (B, E), L2-normalised unless told otherwise, float32."""
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) -> L2-normalised frozen features (B, E), float32."""
         with self.autocast():
-            features = self.clip.encode_image(images.to(self.device)).float()
-        return F.normalize(features, dim=-1) if normalize else features
+            features = self.clip.encode_image(images.to(self.device))
+        return F.normalize(features.float(), dim=-1)
 
     def batch_features(self, batch: dict) -> Tensor:
         """Features of a training batch: stored ones where the loader brings them, else encoded now."""

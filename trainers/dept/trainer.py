@@ -10,7 +10,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_optimizer
 from dassl.utils.errors import UserError
 from promptshift.bases.inner import inner_trainer
-from promptshift.bases.prompt_trainer import PromptTrainer
+from promptshift.bases.raw_features import RawFeatures
 from promptshift.losses import accuracy
 from promptshift.modeling.conditional import ConditionalPromptLearner
 from promptshift.modeling.multimodal import TwoTowerPrompts
@@ -36,7 +36,7 @@ _UNREAD = dict(NEW_LAYERS=["linear_probe", "film"], NAMES_TO_UPDATE=["prompt_lea
 
 
 @TRAINER_REGISTRY.register(aliases=tuple(RELEASED_NAMES))
-class DePT(PromptTrainer):
+class DePT(RawFeatures):
     """Decoupled prompt tuning (Zhang et al. 2024, arXiv 2309.07439) on top of another method, TRAINER.DEPT.BACKBONE.
 
     Beside the method's own similarity head, logits a, a linear head h classifies what belongs to the base classes, on
@@ -132,13 +132,6 @@ class DePT(PromptTrainer):
         return saved | {"optimizer": None}
 
     # Features as the towers make them, before their L2-normalisation
-
-    def encode_images(self, images, normalize=False):
-        return super().encode_images(images, normalize)
-
-    @property
-    def feature_key(self):
-        return f"{super().feature_key}-unnormalised"
 
     def image_features(self, images):
         if self.FROZEN_IMAGES:
