@@ -41,8 +41,10 @@ class Run:
         classnames: K class names in label order.
     """
 
-    def __init__(self, folder: str | Path, trained: str | Path | None = None) -> None:
+    def __init__(self, folder: str | Path, trained: str | Path | None = None, key: str = "") -> None:
         """Open the run in `folder` with the weights of the run in `trained`, its own when None.
+
+        `key` is what names the folder, for messages.
 
         Raises:
             UserError: there is no finished run, or no weights.
@@ -51,7 +53,7 @@ class Run:
         from promptshift.runs.reopen import reopen
 
         self.folder = Path(folder)
-        self.trainer: TrainerX = reopen(folder, trained=trained)
+        self.trainer: TrainerX = reopen(folder, trained=trained, key=key)
         self.cfg: CfgNode = self.trainer.cfg
         self.record: Record = read_result(self.folder)
         self.classnames: list[str] = [self.trainer.lab2cname[i] for i in range(self.trainer.num_classes)]
@@ -75,20 +77,43 @@ class Run:
         return found
 
     def probabilities(self, images: Images) -> Tensor:
-        """Return class probabilities (N, K), float32 on the CPU; no row depends on another image."""
+        """Return class probabilities (N, K), float32 on the CPU; no row depends on another image.
+
+        Raises:
+            UserError: an image cannot be read, or is no path where the run adapts to image files.
+        """
+        import torch
+
+        return torch.stack(list(self.each_probabilities(images)))
+
+    def each_probabilities(self, images: Images) -> Iterator[Tensor]:
+        """Yield the class probabilities (K,) of one image after another; see `probabilities`."""
         import torch
 
         if hasattr(self.trainer, "file_probabilities"):  # adapts to each image, under a seed of its file
-            return torch.stack(list(self.trainer.file_probabilities(_paths(images))))
-        if not hasattr(self.trainer, "probabilities"):
-            return self.logits(images).softmax(dim=-1)
-        with torch.no_grad(), quiet():
-            return torch.cat([self.trainer.probabilities(batch).cpu() for batch in self._batches(images)])
+            yield from self.trainer.file_probabilities(_paths(images))
+            return
+        for batch in self._batches(images):
+            with torch.no_grad(), quiet():
+                rows = self._batch_probabilities(batch).cpu()
+            yield from rows
+
+    def _batch_probabilities(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) -> probabilities (B, K); trainers without CLIP have plain logits."""
+        if hasattr(self.trainer, "probabilities"):
+            return self.trainer.probabilities(images)
+        return self.trainer.model_inference(images.to(self.trainer.device)).softmax(dim=-1)
 
     def logits(self, images: Images) -> Tensor:
-        """Return the scores (N, K) that the run's accuracy was measured with, float32 on the CPU."""
+        """Return the scores (N, K) that the run's accuracy was measured with, float32 on the CPU.
+
+        Raises:
+            UserError: an image cannot be read, or the run adapts to image files and has no scores before.
+        """
         import torch
 
+        if hasattr(self.trainer, "file_probabilities"):
+            raise UserError(f"{self.folder}: {self._name()} adapts to each image; ask for its probabilities")
         device = self.trainer.device
         with torch.no_grad(), quiet():
             rows = [self.trainer.model_inference(batch.to(device)) for batch in self._batches(images)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.utils.errors import UserError
+from promptshift.api import datasets
 from promptshift.cli.command import Parser, answer
 from promptshift.cli.report import main as report
 from promptshift.cli.run import main as run
@@ -83,8 +84,5 @@ def _linear_probe(argv: Sequence[str] | None) -> int:
 
 def _config_name(dataset: str) -> str:
     """Return the name of configs/datasets of a dataset in any spelling."""
-    from promptshift.paths import checkout, yaml_names
-
     facts = known_facts(dataset)
-    names = [name for name in yaml_names(checkout() / "configs" / "datasets") if "/" not in name]
-    return next((name for name in names if facts is not None and known_facts(name) == facts), dataset)
+    return next((name for name in datasets() if facts is not None and known_facts(name) == facts), dataset)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from helpers.mini_runs import arguments
-from promptshift.cli.predict import main, probabilities
-from promptshift.runs.reopen import reopen
+from promptshift.api import Run
+from promptshift.cli.predict import main
 from promptshift.runs.run import main as train_main
 
 pytestmark = pytest.mark.usefixtures("checkout_and_output")
@@ -29,8 +29,8 @@ def train(worlds_root, tmp_path):
 def hits_and_record(run, root):
     """How many images of the held-out domain `reopen` gets right, and how many the run itself did."""
     paths = sorted((root / "mini_dg" / "images" / "sketch").rglob("*.png"))
-    built = reopen(run)
-    guessed = [built.lab2cname[int(row.argmax())] for row in probabilities(built, list(map(str, paths)))]
+    built = Run(run)
+    guessed = [built.trainer.lab2cname[int(row.argmax())] for row in built.each_probabilities(list(map(str, paths)))]
     hits = sum(name == path.parent.name for name, path in zip(guessed, paths))
     return hits, json.loads((run / "result.json").read_text())["metrics"]["correct"]
 
@@ -59,8 +59,8 @@ def test_the_top_classes_are_those_of_the_run_s_own_logits(train, worlds_root, t
     shutil.move(worlds_root / "mini_dg", tmp_path / "aside")  # the data set is not needed, only the images asked about
     try:
         images = [image.replace(str(worlds_root / "mini_dg"), str(tmp_path / "aside")) for image in images]
-        trainer = reopen(run)
-        rows = list(probabilities(trainer, images))
+        opened = Run(run)
+        rows = list(opened.each_probabilities(images))
         capsys.readouterr()
         assert main(["--run", str(run), "--topk", "2", *images]) == 0
         out, err = capsys.readouterr()
@@ -71,7 +71,9 @@ def test_the_top_classes_are_those_of_the_run_s_own_logits(train, worlds_root, t
     for line, row in zip(lines, rows):
         assert float(row.sum()) == pytest.approx(1, abs=1e-5)
         (first, p), (_, q) = (word.split() for word in line.split("\t")[1].split(", "))
-        assert first == trainer.lab2cname[int(row.argmax())] and float(p) == pytest.approx(float(row.max()), abs=1e-4)
+        assert first == opened.trainer.lab2cname[int(row.argmax())] and float(p) == pytest.approx(
+            float(row.max()), abs=1e-4
+        )
         assert 1 >= float(p) >= float(q) > 0
 
 
@@ -85,18 +87,18 @@ def test_predictions_reproduce_the_run_s_accuracy(train, worlds_root, trainer, o
 
 
 def test_cosine_scores_are_scaled_before_they_become_probabilities(train, worlds_root):
-    built = reopen(train("DPSPG"))
+    built = Run(train("DPSPG"))
     image = str(next((worlds_root / "mini_dg" / "images" / "photo").rglob("*.png")))
-    row = next(probabilities(built, [image]))
-    assert built.COSINE_SCORES and float(row.max() / row.min()) > 1.5  # cosines alone differ by less than one
+    row = next(built.each_probabilities([image]))
+    assert built.trainer.COSINE_SCORES and float(row.max() / row.min()) > 1.5  # cosines alone differ by less than one
 
 
 def test_one_image_s_probabilities_do_not_depend_on_the_others(train, worlds_root):
-    built = reopen(train("CoOp"))
+    built = Run(train("CoOp"))
     images = sorted(map(str, (worlds_root / "mini_dg" / "images" / "photo").rglob("*_0001.png")))[:4]
-    together = list(probabilities(built, images))
+    together = list(built.each_probabilities(images))
     for image, row in zip(images, together):
-        torch.testing.assert_close(next(probabilities(built, [image])), row, atol=1e-5, rtol=0)
+        torch.testing.assert_close(next(built.each_probabilities([image])), row, atol=1e-5, rtol=0)
 
 
 def refused(capsys, *argv):
