@@ -69,9 +69,10 @@ def _own_folder(path: Path) -> Iterator[Path]:
 
 def _take(folder: Path) -> int | None:
     """Make a folder and hold it; return the holder's descriptor, None where the name is taken or was swept at once."""
-    try:
+    with contextlib.suppress(FileExistsError):
         os.mkdir(folder)
-        held = os.open(folder / _HOLDER, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        held = os.open(folder / _HOLDER, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except (FileExistsError, FileNotFoundError):
         return None
     with contextlib.suppress(OSError):  # some file systems have no locks

@@ -165,3 +165,9 @@ def test_files_are_on_disk_before_they_are_renamed(tmp_path, monkeypatch):
     start = time.process_time()
     write_json([1], tmp_path / "file")
     assert calls == ["fsync", "replace"] and time.process_time() - start < 1
+
+
+def test_a_folder_that_is_gone_again_is_an_error_and_no_endless_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "makedirs", lambda *words, **more: None)
+    with pytest.raises(OSError), atomic_path(tmp_path / "gone" / "file"):
+        pass
