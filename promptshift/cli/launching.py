@@ -18,7 +18,8 @@ HELP = """\
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add --jobs, --launcher and --launch-config; the environment says what they leave out."""
+    """Add --jobs, --launcher and --launch-config; the environment says what they leave out, and `gpus`."""
+    parser.set_defaults(gpus=os.environ.get("GPUS", "").split())
     parser.add_argument("--jobs", default=os.environ.get("JOBS", ""), help="how many run at the same time")
     parser.add_argument("--launcher", default=os.environ.get("LAUNCHER", ""), help=f"one of {', '.join(LAUNCHERS)}")
     parser.add_argument(
@@ -36,14 +37,14 @@ def choice(options: argparse.Namespace, command: Sequence[str] | None = None) ->
         UserError: an unknown launcher, key or value, or a number of jobs that is none.
     """
     options.words, words = split_launch_words(options.words)
-    name, gpus = options.launcher or "local", os.environ.get("GPUS", "").split()
+    name = options.launcher or "local"
     asked = resources(name, options.launch_config, words)
     if name != "local":
         return Choice(name, asked, command=command)
-    slots = options.jobs or str(len(gpus) or 1)
+    slots = options.jobs or str(len(options.gpus) or 1)
     if not (slots.isdecimal() and slots.isascii() and int(slots) >= 1):
         raise UserError(f"--jobs (or JOBS): {slots!r}, allowed: whole numbers of at least 1")
-    return Choice(name, slots=int(slots), gpus=gpus, command=command)
+    return Choice(name, slots=int(slots), gpus=options.gpus, command=command)
 
 
 def interrupted(end: KeyboardInterrupt) -> str:

@@ -105,7 +105,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     options.said, options.place = (), None
     _give_back_words(options)
     options.dry_run = is_dry_run(options)
-    options.gpus = os.environ.get("GPUS", "").split()
     return options
 
 
@@ -200,12 +199,12 @@ def show_jobs(jobs: Sequence[Job]) -> None:
 
 def _state(job: Job) -> str:
     """Returns a job's state in words; what somebody else left in its folder is no failure of this job."""
-    found = inspect(job.output_dir)
-    if job.state() is State.FAILED and found.record is not None:
+    state = job.state()
+    if state is State.FAILED and inspect(job.output_dir).record is not None:
         return f"{State.NOT_STARTED.value} (its folder holds a finished run of another configuration)"
-    if job.state() is State.FAILED and not job.log.exists() and not (job.output_dir / "config.yaml").exists():
+    if state is State.FAILED and not job.log.exists() and not (job.output_dir / "config.yaml").exists():
         return f"{State.NOT_STARTED.value} (its folder holds a run of another repository)"
-    return job.state().value
+    return state.value
 
 
 def _run(plan: Plan, options: argparse.Namespace, launch: Choice) -> int:

@@ -153,10 +153,12 @@ class Job:
 
     def record(self) -> Record | None:
         """Returns the complete record of this very configuration, None when the folder has none."""
-        record = self.found().record
-        if record is None:
-            return None
-        return record if record["config_hash"] == self._hash_of_a_result() else None
+        return self._own(self.found())
+
+    def _own(self, found: Found) -> Record | None:
+        """The record of what was found, where it is one of this very configuration."""
+        record = found.record
+        return record if record is not None and record["config_hash"] == self._hash_of_a_result() else None
 
     def _hash_of_a_result(self) -> str:
         """What the record of the job's folder must say: of a stage, made from the data that are named there."""
@@ -169,9 +171,9 @@ class Job:
         """Returns what the folder says about the job."""
         if is_locked(self.output_dir) or is_locked(self.output_dir, self.lock_name):
             return State.RUNNING
-        if self.record() is not None:
-            return State.DONE
         found = self.found()
+        if self._own(found) is not None:
+            return State.DONE
         if found.kind == "stale":
             return State.STALE
         started = self.log.exists() or found.kind != "missing"

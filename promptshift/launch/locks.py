@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from dassl.utils.errors import UserError
@@ -18,6 +18,7 @@ from dassl.utils.errors import UserError
 LOCK_NAME = ".lock"
 STAGE_LOCK_NAME = ".job.lock"  # of a sweep that makes a stage; the run that makes it holds the other one
 BEAT_SECONDS = 30.0  # between two signs of life of who holds a lock
+SILENT = timedelta(seconds=4 * BEAT_SECONDS)  # a holder that gives no sign of life for so long is gone
 
 
 class Locked(Exception):

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from dassl.utils.errors import UserError
 from promptshift.launch.jobs import Job
-from promptshift.launch.locks import BEAT_SECONDS, Beat, is_locked, lock
+from promptshift.launch.locks import LOCK_NAME, SILENT, Beat, is_locked, lock
 from promptshift.paths import output_root
 
 _JOBS = "jobs.json"
-_SILENT = timedelta(seconds=4 * BEAT_SECONDS)
 
 
 def launch_folder() -> Path:
@@ -46,7 +45,7 @@ def present(jobs: Sequence[Job], launcher: str) -> Iterator[Beat]:
 def _sweep() -> None:
     """Remove what drivers left that were killed."""
     for folder in _folders(launch_folder()):
-        if not is_locked(folder) and _age(folder) > _SILENT:
+        if not is_locked(folder) and _age(folder) > SILENT:
             _remove(folder)
 
 
@@ -56,7 +55,7 @@ def seen_through(root: Path) -> dict[Path, datetime]:
     root = root.resolve()
     roots = {output_root(), root, *root.parents}  # any of them may be what was OUTPUT
     for folder in {folder for root in roots for folder in _folders(root / "launch")}:
-        if not is_locked(folder) and _age(folder) > _SILENT:  # where locks are not seen from here, the beat is
+        if not is_locked(folder) and _age(folder) > SILENT:  # where locks are not seen from here, the beat is
             continue
         with contextlib.suppress(OSError, ValueError):
             since = datetime.fromtimestamp((folder / _JOBS).stat().st_mtime)
@@ -70,7 +69,7 @@ def _folders(launch: Path) -> list[Path]:
 
 def _age(folder: Path) -> timedelta:
     with contextlib.suppress(OSError):
-        return datetime.now() - datetime.fromtimestamp((folder / ".lock").stat().st_mtime)
+        return datetime.now() - datetime.fromtimestamp((folder / LOCK_NAME).stat().st_mtime)
     return timedelta(0)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from promptshift.launch.cluster.tickets import TICKET, read_ended, read_ticket
 from promptshift.launch.jobs import LOG_NAME, is_locked, last_start
-from promptshift.launch.locks import BEAT_SECONDS, LOCK_NAME, Holder, holder
+from promptshift.launch.locks import LOCK_NAME, SILENT, Holder, holder
 from promptshift.launch.presence import seen_through
 from promptshift.results.collect import inspect
 
@@ -29,7 +29,6 @@ _NUMBER = r" \S+ \(([-+.\w]+)\)"  # of a train line: the newest value (the avera
 _LOSS, _ACCURACY = re.compile(rf"\bloss\w*{_NUMBER}"), re.compile(rf"\bacc\w*{_NUMBER}")
 _ETA = re.compile(r"\beta (\S.*)$")
 _TAIL = 1 << 16  # bytes of a log that are looked at
-_SILENT = timedelta(seconds=4 * BEAT_SECONDS)  # a holder that gives no sign of life for so long is gone
 _HUNG = timedelta(minutes=15)  # a lock is held, but neither its holder nor the log says anything
 
 
@@ -96,7 +95,7 @@ def status_of(folder: Path, planned: datetime | None = None) -> Status | None:
         planned: since when a living driver means to run it, None where none does.
     """
     found, held = inspect(folder), holder(folder)
-    if is_locked(folder) or (held and held.host != platform.node() and datetime.now() - held.beat < _SILENT):
+    if is_locked(folder) or (held and held.host != platform.node() and datetime.now() - held.beat < SILENT):
         return _running(folder, held)
     if found.record is not None and not read_ticket(folder):
         accuracy = f"accuracy {found.record['metrics']['accuracy']:.2f} %"

@@ -111,10 +111,8 @@ def provide(cfg: CN, stage: Stage, dataset: DatasetBase | None = None) -> Path:
             check_run(stage.run, stage.key, made, stage.same)
         return Path(stage.run)
     named = _with_data(made, data_fingerprint(_images(cfg, stage, dataset), made.DATASET.ROOT))
-    plain, exact = (
-        _folder(made, stage),
-        _folder(named, stage),
-    )  # exact: as earlier versions, and where other data have taken the plain one
+    # exact: as earlier versions, and where other data have taken the plain one
+    plain, exact = _folder(made, stage), _folder(named, stage)
     for folder in (exact, plain) if (exact / "config.yaml").is_file() else (plain, exact):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):  # two runs side by side may need the same stage: one makes it
