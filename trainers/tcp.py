@@ -2,6 +2,7 @@
 
 from dassl.config.options import above, at_least, choice, flag, whole, with_defaults
 from dassl.engine import TRAINER_REGISTRY
+from promptshift.bases.optimizers import with_eps
 from promptshift.bases.shared_context import SHARED_CONTEXT_DEFAULTS, SharedContextTrainer
 from promptshift.modeling.conditional import ClassAwarePromptLearner
 from promptshift.modeling.templates import fill, template_of
@@ -78,11 +79,7 @@ class TCP(SharedContextTrainer):
         return {"prompt_learner": self.prompt_learner}
 
     def optimizer_of(self, module):
-        optim = super().optimizer_of(module)
-        for group in optim.param_groups:
-            if "eps" in group:
-                group["eps"] = self.options.ADAM_EPS
-        return optim
+        return with_eps(super().optimizer_of(module), self.options.ADAM_EPS)
 
     def regularisers(self, batch, features, classes):
         return {"knowledge": self.options.W * (1 - (classes * self.hand_features).sum(dim=-1).mean())}

@@ -11,6 +11,7 @@ from dassl.optim import build_lr_scheduler
 from dassl.utils.errors import UserError
 from dassl.utils.torchtools import BEST
 from promptshift.bases.feature_views import feature_view_loader
+from promptshift.bases.optimizers import with_eps
 from promptshift.bases.raw_features import RawFeatures
 from promptshift.losses import accuracy
 from promptshift.modeling.cache import LabelledCache, best_on_grid, correct_on_grid, grid
@@ -150,11 +151,11 @@ class TipAdapterF(TipAdapter):
         super().before_train()
         self.cache.set_strength(self.options.INIT_BETA, self.options.INIT_ALPHA)
 
+    def optimizer_of(self, module):
+        return with_eps(super().optimizer_of(module), EPS)
+
     def register_model(self, name="model", model=None, optim=None, sched=None):
-        """Registers the cache with AdamW's eps 1e-4 and a schedule that counts steps."""
-        for group in optim.param_groups:
-            if "eps" in group:
-                group["eps"] = EPS
+        """Registers the cache with a schedule that counts steps."""
         steps, batches = self.cfg.OPTIM.clone(), max(1, len(self.train_loader_x or ()))
         steps.defrost()
         steps.MAX_EPOCH, steps.WARMUP_EPOCH = steps.MAX_EPOCH * batches, steps.WARMUP_EPOCH * batches

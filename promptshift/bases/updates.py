@@ -103,7 +103,8 @@ class UpdatingTrainer(TrainerX):
 
 def _read(parts: dict[str, Tensor]) -> dict[str, float]:
     """Values of scalar tensors, in one copy from the device, which waits for it once."""
-    values = torch.cat([value.detach().reshape(1) for value in parts.values()])
+    device = parts["loss"].device  # a term that is switched off may lie on the CPU
+    values = torch.cat([value.detach().reshape(1).to(device) for value in parts.values()])
     return dict(zip(parts, values.tolist()))
 
 

@@ -71,9 +71,7 @@ def test_the_top_classes_are_those_of_the_run_s_own_logits(train, worlds_root, t
     for line, row in zip(lines, rows):
         assert float(row.sum()) == pytest.approx(1, abs=1e-5)
         (first, p), (_, q) = (word.split() for word in line.split("\t")[1].split(", "))
-        assert first == opened.trainer.lab2cname[int(row.argmax())] and float(p) == pytest.approx(
-            float(row.max()), abs=1e-4
-        )
+        assert first == opened.classnames[int(row.argmax())] and float(p) == pytest.approx(float(row.max()), abs=1e-4)
         assert 1 >= float(p) >= float(q) > 0
 
 
